@@ -1,1 +1,13 @@
-//! metadata: being built.
+//! The cluster's metadata as every part of a node sees it: an immutable [`image::MetadataImage`], moved forward by
+//! [`delta::MetadataDelta`]s, which replay the records of `__cluster_metadata`, and handed to [`publisher::Publisher`]s.
+//!
+//! Invariant: only a replayed record changes an image; nothing here writes. Invariant: an image and the records that
+//! `snapshot` writes for it are equivalent.
+//! Source: Kafka's `org.apache.kafka.image` and `org.apache.kafka.metadata`.
+
+pub mod cache;
+pub mod delta;
+pub mod features;
+pub mod image;
+pub mod publisher;
+pub mod schema;
