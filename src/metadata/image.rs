@@ -126,6 +126,8 @@ pub struct BrokerRegistration {
     pub in_controlled_shutdown: bool,
     /// Sorted.
     pub directories: Vec<Uuid>,
+    /// The directories that take no new replicas (KIP-1066); `None` until the broker has said so in a heartbeat.
+    pub cordoned_directories: Option<Vec<Uuid>>,
 }
 
 impl BrokerRegistration {

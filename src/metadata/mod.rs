@@ -10,4 +10,3 @@ pub mod delta;
 pub mod features;
 pub mod image;
 pub mod publisher;
-pub mod schema;
