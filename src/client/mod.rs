@@ -1,1 +1,3 @@
-//! client: being built.
+//! The client side of Kafka's protocol.
+
+pub mod config;
