@@ -1,1 +1,16 @@
-//! storage: being built.
+//! Partition logs on disk, in Apache Kafka's own format, so that either program can open what the other left.
+//!
+//! [`log::Log`] is one partition (Kafka's UnifiedLog); [`log_dirs::LogDirs`] owns every log directory of a node (Kafka's LogManager).
+//! Everything here is synchronous.
+//!
+//! Invariant: every access to the file system goes through [`fs`].
+//! Invariant: a batch is opaque bytes; only validation, compaction and lookup by timestamp look at records.
+
+pub mod checkpoint;
+pub mod config;
+pub mod errors;
+pub mod fs;
+pub mod log;
+pub mod log_dirs;
+pub mod meta_properties;
+pub mod partition_metadata;

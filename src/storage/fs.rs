@@ -1,0 +1,280 @@
+//! The one door to the file system.
+//!
+//! Every function names the file in its error. Files that are replaced as a whole (checkpoints, properties) are written to `<name>.tmp`,
+//! synced, renamed and their directory synced, so that after a crash either the old or the new content is there.
+//!
+//! Invariant: nothing outside this module calls `std::fs`, so that tests can make any operation fail ([`faults`]).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::errors::StorageError;
+
+fn failed<'a>(path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
+    move |source| StorageError::new(path, source)
+}
+
+/// The whole content of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
+    faults::check(path)?;
+    fs::read(path).map_err(failed(path))
+}
+
+/// The whole content of a file, None when there is no such file.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    faults::check(path)?;
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::new(path, error)),
+    }
+}
+
+/// Replaces the file's content so that a crash leaves the old or the new one.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+    faults::check(path)?;
+    let tmp = with_suffix(path, ".tmp");
+    fs::write(&tmp, content).map_err(failed(&tmp))?;
+    File::open(&tmp).and_then(|file| file.sync_all()).map_err(failed(&tmp))?;
+    rename(&tmp, path)
+}
+
+/// Writes a file that need not survive a crash as a whole (its reader checks it), and syncs it.
+pub fn write_synced(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+    faults::check(path)?;
+    fs::write(path, content).map_err(failed(path))?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(failed(path))
+}
+
+/// Renames a file or directory and syncs the directory that holds it.
+pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
+    faults::check(to)?;
+    fs::rename(from, to).map_err(failed(from))?;
+    match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Syncs a directory: what was created, renamed or removed in it is then durable.
+pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
+    faults::check(dir)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+}
+
+pub fn create_dir_all(dir: &Path) -> Result<(), StorageError> {
+    faults::check(dir)?;
+    fs::create_dir_all(dir).map_err(failed(dir))
+}
+
+/// Removes a file; it is no error when there is none.
+pub fn remove_file(path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory and all that is in it; it is no error when there is none.
+pub fn remove_dir_all(path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
+        _ => Ok(()),
+    }
+}
+
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// A file's size in bytes, None when there is no such file.
+pub fn size(path: &Path) -> Result<Option<u64>, StorageError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::new(path, error)),
+    }
+}
+
+/// When a file was last changed, in milliseconds since 1970.
+pub fn modified_ms(path: &Path) -> Result<i64, StorageError> {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(failed(path))?;
+    Ok(modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+}
+
+/// What a directory holds, sorted by name.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    faults::check(dir)?;
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed(dir))? {
+        paths.push(entry.map_err(failed(dir))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Opens a file for reading and writing, creating it when it is missing.
+pub fn open_or_create(path: &Path) -> Result<File, StorageError> {
+    faults::check(path)?;
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))
+}
+
+/// Opens an existing file for reading.
+pub fn open(path: &Path) -> Result<File, StorageError> {
+    faults::check(path)?;
+    File::open(path).map_err(failed(path))
+}
+
+/// Reads up to `buffer.len()` bytes at `position`; fewer only at the end of the file.
+pub fn read_at(file: &File, path: &Path, buffer: &mut [u8], position: u64) -> Result<usize, StorageError> {
+    faults::check(path)?;
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], position + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(StorageError::new(path, error)),
+        }
+    }
+    Ok(done)
+}
+
+pub fn write_at(file: &File, path: &Path, content: &[u8], position: u64) -> Result<(), StorageError> {
+    faults::check(path)?;
+    file.write_all_at(content, position).map_err(failed(path))
+}
+
+/// Writes `slices` one after the other at `position`: one system call where the system takes them all.
+pub fn write_vectored_at(file: &File, path: &Path, mut slices: &mut [IoSlice<'_>], mut position: u64) -> Result<(), StorageError> {
+    const IOV_MAX: usize = 1024;
+    faults::check(path)?;
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match rustix::io::pwritev(file, &slices[..slices.len().min(IOV_MAX)], position) {
+            Ok(0) => return Err(StorageError::new(path, ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut slices, written);
+                position += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(StorageError::new(path, error.into())),
+        }
+    }
+    Ok(())
+}
+
+pub fn set_len(file: &File, path: &Path, len: u64) -> Result<(), StorageError> {
+    faults::check(path)?;
+    file.set_len(len).map_err(failed(path))
+}
+
+/// fsync of content and size.
+pub fn sync(file: &File, path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    file.sync_data().map_err(failed(path))
+}
+
+/// Takes the whole-file write lock that the JVM's `FileChannel.tryLock` takes (POSIX `fcntl`): false when another process holds it.
+/// It ends with the process, or when any descriptor of the file is closed.
+pub fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
+    match rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(false),
+        Err(error) => Err(StorageError::new(path, error.into())),
+    }
+}
+
+/// `path` with `suffix` appended to its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes operations fail on purpose, in tests, on the thread that asks.
+pub(crate) mod faults {
+    use std::path::Path;
+
+    use super::StorageError;
+
+    #[cfg(test)]
+    thread_local! {
+        static COUNTDOWN: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+    }
+
+    /// Lets `operations` more operations of this thread succeed; every later one fails with "no space left on device" until [`clear`].
+    #[cfg(test)]
+    pub(crate) fn fail_after(operations: u64) {
+        COUNTDOWN.set(Some(operations));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clear() {
+        COUNTDOWN.set(None);
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(path: &Path) -> Result<(), StorageError> {
+        match COUNTDOWN.get() {
+            Some(0) => Err(StorageError::new(path, std::io::ErrorKind::StorageFull.into())),
+            Some(left) => {
+                COUNTDOWN.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(test))]
+    #[inline(always)]
+    pub(super) fn check(_: &Path) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_the_whole_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("checkpoint");
+        write_atomically(&path, b"a longer text").expect("written");
+        write_atomically(&path, b"short").expect("written");
+        assert_eq!(read(&path).expect("read"), b"short");
+        assert_eq!(list(dir.path()).expect("listed"), [path]);
+    }
+
+    #[test]
+    fn a_failed_atomic_write_leaves_the_old_content() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("checkpoint");
+        write_atomically(&path, b"old").expect("written");
+        faults::fail_after(1);
+        assert!(write_atomically(&path, b"new").is_err());
+        faults::clear();
+        assert_eq!(read(&path).expect("read"), b"old");
+    }
+
+    #[test]
+    fn vectored_writes_of_many_slices_arrive_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("log");
+        let file = open_or_create(&path).expect("opened");
+        let parts: Vec<[u8; 3]> = (0..3000u32).map(|i| [i as u8, (i >> 8) as u8, 7]).collect();
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        write_vectored_at(&file, &path, &mut slices, 5).expect("written");
+        let content = read(&path).expect("read");
+        assert_eq!(content[5..], parts.concat());
+    }
+}
