@@ -553,11 +553,9 @@ pub(crate) mod json {
         Value::String(STANDARD.encode(value))
     }
 
-    pub(crate) fn records(value: &Records) -> Value {
-        match value {
-            Records::Bytes(value) => bytes(value),
-            Records::File(slice) => Value::from(slice.len),
-        }
+    /// Kafka prints no record data: an empty string says that there is some.
+    pub(crate) fn records(_: &Records) -> Value {
+        Value::String(String::new())
     }
 
     pub(crate) fn array<T>(values: &[T], element: impl FnMut(&T) -> Value) -> Value {

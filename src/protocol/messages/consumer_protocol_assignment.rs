@@ -74,7 +74,7 @@ impl Default for TopicPartition {
 }
 
 impl TopicPartition {
-    pub(crate) fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let flexible = false;
         let mut this = Self::default();
         this.topic = reader.string(flexible, "topic")?;
@@ -82,7 +82,7 @@ impl TopicPartition {
         Ok(this)
     }
 
-    pub(crate) fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    pub(crate) fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         let flexible = false;
         writer.string(flexible, &self.topic)?;
         writer.array(flexible, &self.partitions, |writer, element| {

@@ -72,13 +72,13 @@ impl Default for OffsetDeleteRequestPartition {
 }
 
 impl OffsetDeleteRequestPartition {
-    pub(crate) fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut this = Self::default();
         this.partition_index = reader.i32()?;
         Ok(this)
     }
 
-    pub(crate) fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    pub(crate) fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         Ok(())
     }

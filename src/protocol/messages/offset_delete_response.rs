@@ -78,14 +78,14 @@ impl Default for OffsetDeleteResponsePartition {
 }
 
 impl OffsetDeleteResponsePartition {
-    pub(crate) fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut this = Self::default();
         this.partition_index = reader.i32()?;
         this.error_code = reader.i16()?;
         Ok(this)
     }
 
-    pub(crate) fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    pub(crate) fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         Ok(())

@@ -85,7 +85,7 @@ impl Default for ProducerEntry {
 }
 
 impl ProducerEntry {
-    pub(crate) fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut this = Self::default();
         this.producer_id = reader.i64()?;
         this.epoch = reader.i16()?;
@@ -98,7 +98,7 @@ impl ProducerEntry {
         Ok(this)
     }
 
-    pub(crate) fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    pub(crate) fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.producer_id);
         writer.i16(self.epoch);
         writer.i32(self.last_sequence);
