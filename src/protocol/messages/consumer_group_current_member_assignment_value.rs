@@ -101,7 +101,7 @@ impl Default for TopicPartitions {
         TopicPartitions {
             topic_id: Uuid::ZERO,
             partitions: Vec::<i32>::default(),
-            assignment_epochs: None,
+            assignment_epochs: Some(Vec::<i32>::default()),
             unknown_tagged_fields: TaggedFields::default(),
         }
     }
@@ -134,7 +134,7 @@ impl TopicPartitions {
         })?;
         if flexible {
             let mut fields = Vec::new();
-            if !(self.assignment_epochs.is_none()) {
+            if !(self.assignment_epochs.as_ref().is_some_and(|value| value.is_empty())) {
                 fields.push(tagged(0, |writer| {
                     writer.nullable_array(true, self.assignment_epochs.as_deref(), |writer, element| {
                         writer.i32(*element);
@@ -152,7 +152,7 @@ impl TopicPartitions {
         let mut map = Map::new();
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| Value::from(*element)));
-        if !(self.assignment_epochs.is_none()) {
+        if !(self.assignment_epochs.as_ref().is_some_and(|value| value.is_empty())) {
             map.insert(
                 "assignmentEpochs".to_owned(),
                 self.assignment_epochs.as_ref().map_or(Value::Null, |value| json::array(value, |element| Value::from(*element))),

@@ -30,7 +30,7 @@ impl Default for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: Some(String::default()),
             rebalance_timeout_ms: -1,
             server_assignor: Some(String::default()),
-            classic_member_metadata: None,
+            classic_member_metadata: Some(ClassicMemberMetadata::default()),
             unknown_tagged_fields: TaggedFields::default(),
         }
     }
@@ -88,7 +88,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
         writer.nullable_string(flexible, self.server_assignor.as_deref())?;
         if flexible {
             let mut fields = Vec::new();
-            if !(self.classic_member_metadata.is_none()) {
+            if !(self.classic_member_metadata == Some(ClassicMemberMetadata::default())) {
                 fields.push(tagged(0, |writer| {
                     match &self.classic_member_metadata {
                         None => writer.uvarint(0),
@@ -118,7 +118,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
         );
         map.insert("rebalanceTimeoutMs".to_owned(), Value::from(self.rebalance_timeout_ms));
         map.insert("serverAssignor".to_owned(), self.server_assignor.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
-        if !(self.classic_member_metadata.is_none()) {
+        if !(self.classic_member_metadata == Some(ClassicMemberMetadata::default())) {
             map.insert(
                 "classicMemberMetadata".to_owned(),
                 self.classic_member_metadata.as_ref().map_or(Value::Null, |value| value.to_json(version)),

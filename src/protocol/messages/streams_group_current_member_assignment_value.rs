@@ -140,7 +140,7 @@ impl Default for TaskIds {
         TaskIds {
             subtopology_id: String::default(),
             partitions: Vec::<i32>::default(),
-            assignment_epochs: None,
+            assignment_epochs: Some(Vec::<i32>::default()),
             unknown_tagged_fields: TaggedFields::default(),
         }
     }
@@ -173,7 +173,7 @@ impl TaskIds {
         })?;
         if flexible {
             let mut fields = Vec::new();
-            if !(self.assignment_epochs.is_none()) {
+            if !(self.assignment_epochs.as_ref().is_some_and(|value| value.is_empty())) {
                 fields.push(tagged(0, |writer| {
                     writer.nullable_array(true, self.assignment_epochs.as_deref(), |writer, element| {
                         writer.i32(*element);
@@ -191,7 +191,7 @@ impl TaskIds {
         let mut map = Map::new();
         map.insert("subtopologyId".to_owned(), Value::String(self.subtopology_id.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| Value::from(*element)));
-        if !(self.assignment_epochs.is_none()) {
+        if !(self.assignment_epochs.as_ref().is_some_and(|value| value.is_empty())) {
             map.insert(
                 "assignmentEpochs".to_owned(),
                 self.assignment_epochs.as_ref().map_or(Value::Null, |value| json::array(value, |element| Value::from(*element))),

@@ -19,7 +19,7 @@ impl Default for StreamsGroupMetadataValue {
             epoch: 0,
             metadata_hash: 0,
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Vec::<LastAssignmentConfig>::default()),
             unknown_tagged_fields: TaggedFields::default(),
         }
     }
@@ -69,7 +69,7 @@ impl Message for StreamsGroupMetadataValue {
                     Ok(())
                 })?);
             }
-            if !(self.last_assignment_configs.is_none()) {
+            if !(self.last_assignment_configs.as_ref().is_some_and(|value| value.is_empty())) {
                 fields.push(tagged(1, |writer| {
                     writer.nullable_array(true, self.last_assignment_configs.as_deref(), |writer, element| {
                         element.encode(writer, version)?;
@@ -90,7 +90,7 @@ impl Message for StreamsGroupMetadataValue {
         if !(self.validated_topology_epoch == -1) {
             map.insert("validatedTopologyEpoch".to_owned(), Value::from(self.validated_topology_epoch));
         }
-        if !(self.last_assignment_configs.is_none()) {
+        if !(self.last_assignment_configs.as_ref().is_some_and(|value| value.is_empty())) {
             map.insert(
                 "lastAssignmentConfigs".to_owned(),
                 self.last_assignment_configs.as_ref().map_or(Value::Null, |value| json::array(value, |element| element.to_json(version))),
