@@ -1,1 +1,2 @@
 //! broker: being built.
+pub mod config;

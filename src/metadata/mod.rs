@@ -6,6 +6,7 @@
 //! Source: Kafka's `org.apache.kafka.image` and `org.apache.kafka.metadata`.
 
 pub mod cache;
+pub mod config;
 pub mod delta;
 pub mod features;
 pub mod image;
