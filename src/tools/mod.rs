@@ -1,1 +1,200 @@
-//! tools: being built.
+//! The command-line tools: `kafka-topics`, `kafka-console-producer`, `kafka-console-consumer`, `kafka-consumer-groups`, and the same as
+//! `ottla topics`, `ottla console-producer` and so on.
+//!
+//! [`main`] finds the tool in [`TOOLS`] by the name it was called by (or by the first argument after `ottla`), parses its arguments
+//! ([`args`]), and runs it in a [`Session`] (streams, terminal, environment). A tool's result is printed by [`output`]; how it ends
+//! is an [`Exit`].
+//!
+//! Invariant: flags, plain results and their order are Kafka's. What goes beyond Kafka: errors in one line on standard error and a
+//! non-zero exit code, dry runs that are dry, names before patterns, JSON, tables on a terminal. `KAFKA_CLI_COMPAT=4.3` takes the
+//! differences in standard output and exit codes back.
+//! Invariant: tools use `client`, `protocol` and `common` only; the broker is another world.
+
+mod args;
+mod connect;
+mod exit;
+mod links;
+mod output;
+mod session;
+mod suggest;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Command;
+
+use args::Options;
+use exit::Usage;
+use session::Session;
+
+pub use exit::Exit;
+
+/// The release of Apache Kafka whose flags and texts these tools have.
+pub const KAFKA_VERSION: &str = "4.3.0";
+
+/// One tool.
+pub(crate) struct Tool {
+    /// Kafka's name for it, such as `kafka-topics`.
+    pub(crate) name: &'static str,
+    /// Its arguments, from which help, completions and man pages are made too.
+    pub(crate) command: fn() -> Command,
+    /// Does the work. An error that comes back is printed in one line.
+    pub(crate) run: fn(&mut Session, &Options) -> anyhow::Result<Exit>,
+}
+
+impl Tool {
+    /// The word after `ottla` that means this tool.
+    pub(crate) fn noun(&self) -> &'static str {
+        self.name.trim_start_matches("kafka-")
+    }
+}
+
+/// Every tool, by name.
+pub(crate) const TOOLS: &[Tool] = &[];
+
+/// Runs the tool that `args` (with the program's name first) asks for: by that name, or, as `ottla NOUN …`, by the next word.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let called = args.next().unwrap_or_default();
+    let rest: Vec<OsString> = args.collect();
+    match by_program_name(&called) {
+        Some(tool) => run(tool, tool.name.to_owned(), Exit::FAILURE, rest).into(),
+        None => ottla(rest).into(),
+    }
+}
+
+/// Runs the tool of this name whatever the executable is called.
+pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match TOOLS.iter().find(|tool| tool.name == name) {
+        Some(tool) => run(tool, tool.name.to_owned(), Exit::FAILURE, args.into_iter().skip(1).collect()).into(),
+        None => main(args),
+    }
+}
+
+/// `kafka-topics`, `/usr/bin/kafka-topics.sh`, `kafka-topics.exe`.
+fn by_program_name(called: &OsString) -> Option<&'static Tool> {
+    let name = Path::new(called).file_name()?.to_str()?;
+    let name = [".sh", ".bat", ".exe"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    TOOLS.iter().find(|tool| tool.name == name)
+}
+
+/// One call of one tool, from its words to its exit code.
+fn run(tool: &Tool, program: String, usage_exit: Exit, args: Vec<OsString>) -> Exit {
+    let mut session = Session::of_process(program, usage_exit);
+    let result = parse_and_run(tool, &mut session, args).and_then(|exit| {
+        session.out.flush()?;
+        Ok(exit)
+    });
+    conclude(&mut session, result)
+}
+
+/// Turns the result of a call into its exit code, and an error into a line.
+fn conclude(session: &mut Session, result: anyhow::Result<Exit>) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(error) if exit::is_broken_pipe(&error) => Exit::SUCCESS,
+        Err(error) => {
+            // What was printed before the error belongs before it.
+            let _ = session.out.flush();
+            session.report(&error)
+        }
+    }
+}
+
+fn parse_and_run(tool: &Tool, session: &mut Session, words: Vec<OsString>) -> anyhow::Result<Exit> {
+    let command = (tool.command)();
+    let words = args::utf8(words)?;
+    let options = Options::parse(command.clone(), &words, session.compat())?;
+    session.choose(&options);
+    if options.has("help") || (session.compat() && words.is_empty()) {
+        return help(session, command);
+    }
+    if options.has("version") {
+        return version(session);
+    }
+    for word in options.stray() {
+        session.warn(format_args!("ignored: '{word}' belongs to no option"));
+    }
+    (tool.run)(session, &options)
+}
+
+/// The help text on standard output; Kafka's tools print theirs on standard error and fail.
+fn help(session: &mut Session, mut command: Command) -> anyhow::Result<Exit> {
+    let program = session.program().to_owned();
+    let text = command.clone().bin_name(program).render_long_help();
+    if session.compat() {
+        if let Some(about) = command.get_about() {
+            writeln!(session.err, "{about}")?;
+        }
+        write!(session.err, "{}", command.render_long_help())?;
+        return Ok(Exit::FAILURE);
+    }
+    if session.color() {
+        write!(session.out, "{}", text.ansi())?;
+    } else {
+        write!(session.out, "{text}")?;
+    }
+    Ok(Exit::SUCCESS)
+}
+
+fn version(session: &mut Session) -> anyhow::Result<Exit> {
+    if session.compat() {
+        writeln!(session.out, "{KAFKA_VERSION}")?;
+    } else {
+        writeln!(session.out, "{KAFKA_VERSION} (ottla {})", env!("CARGO_PKG_VERSION"))?;
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// `ottla NOUN …` and ottla's own commands.
+fn ottla(args: Vec<OsString>) -> Exit {
+    let mut session = Session::of_process("ottla", Exit(2));
+    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    if let Some(tool) = TOOLS.iter().find(|tool| tool.noun() == first || tool.name == first) {
+        return run(tool, format!("ottla {}", tool.noun()), Exit(2), args.into_iter().skip(1).collect());
+    }
+    let rest = &args[args.len().min(1)..];
+    let result = match first.as_str() {
+        "links" => links::run(&mut session, rest),
+        "-V" | "--version" | "-version" => version(&mut session),
+        "help" | "-h" | "--help" | "-help" => overview(&mut session),
+        "" => overview(&mut session).map(|_| Exit(2)),
+        other => Err(unknown_command(other).into()),
+    };
+    let result = result.and_then(|exit| {
+        session.out.flush()?;
+        Ok(exit)
+    });
+    conclude(&mut session, result)
+}
+
+/// The commands of `ottla` that are no tools: name and purpose.
+const OWN_COMMANDS: &[(&str, &str)] = &[
+    ("serve", "Run a Kafka broker"),
+    ("links", "Make links named as Kafka's tools in a directory"),
+];
+
+fn unknown_command(name: &str) -> Usage {
+    let known = TOOLS.iter().map(Tool::noun).chain(OWN_COMMANDS.iter().map(|(name, _)| *name));
+    match suggest::closest(name, known) {
+        Some(near) => Usage(format!("'{name}' is no command; did you mean '{near}'?")),
+        None => Usage(format!("'{name}' is no command")),
+    }
+}
+
+fn overview(session: &mut Session) -> anyhow::Result<Exit> {
+    let out = &mut session.out;
+    writeln!(out, "Kafka as one native program: the broker and its command-line tools.\n")?;
+    writeln!(out, "Usage: ottla COMMAND [OPTIONS]\n\nCommands:")?;
+    for (name, about) in OWN_COMMANDS {
+        writeln!(out, "  {name:<18} {about}")?;
+    }
+    for tool in TOOLS {
+        let about = (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, "  {:<18} {about}", tool.noun())?;
+    }
+    writeln!(out, "\n'ottla COMMAND --help' explains a command. The tools also go by Kafka's names (see 'ottla links').")?;
+    Ok(Exit::SUCCESS)
+}

@@ -1,0 +1,5 @@
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ottla::tools::main_of("kafka-topics", std::env::args_os())
+}
