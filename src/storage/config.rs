@@ -20,10 +20,16 @@ pub enum CompressionType {
     /// Keep what the producer sent.
     Producer,
     Uncompressed,
-    Gzip { level: i32 },
+    Gzip {
+        level: i32,
+    },
     Snappy,
-    Lz4 { level: i32 },
-    Zstd { level: i32 },
+    Lz4 {
+        level: i32,
+    },
+    Zstd {
+        level: i32,
+    },
 }
 
 /// Typed topic configs, every field named as the config with `.` as `_`. Times are milliseconds, sizes bytes.

@@ -123,8 +123,7 @@ fn find<'a>(command: &'a Command, name: &str, abbreviations: bool) -> Result<&'a
     if !abbreviations || name.is_empty() {
         return Err(unknown());
     }
-    let candidates: Vec<&Arg> =
-        command.get_arguments().filter(|&arg| longs(arg).any(|long| long.starts_with(name))).collect();
+    let candidates: Vec<&Arg> = command.get_arguments().filter(|&arg| longs(arg).any(|long| long.starts_with(name))).collect();
     match candidates[..] {
         [arg] => Ok(arg),
         [] => {
@@ -135,8 +134,7 @@ fn find<'a>(command: &'a Command, name: &str, abbreviations: bool) -> Result<&'a
             })
         }
         _ => {
-            let names: Vec<String> =
-                candidates.iter().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
+            let names: Vec<String> = candidates.iter().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect();
             Err(Usage(format!("{name} may be any of {}", names.join(", "))))
         }
     }
@@ -164,7 +162,9 @@ pub(crate) fn rewrite(command: &Command, args: &[String], strict: bool) -> Resul
         let value = match takes(arg) {
             Takes::Nothing if attached.is_some() && !strict => return Err(Usage(format!("Option {name} takes no value"))),
             Takes::Nothing => None,
-            Takes::Optional => attached.or_else(|| args.as_slice().first().filter(|next| !next.starts_with('-')).and_then(|_| args.next().cloned())),
+            Takes::Optional => {
+                attached.or_else(|| args.as_slice().first().filter(|next| !next.starts_with('-')).and_then(|_| args.next().cloned()))
+            }
             Takes::Value => match attached.or_else(|| args.next().cloned()) {
                 Some(value) => Some(value),
                 None => return Err(Usage(format!("Option {name} requires an argument"))),
@@ -221,9 +221,7 @@ impl Options {
     /// The one value of a flag, as a number or another type.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Usage> {
         self.value(name)?
-            .map(|value| {
-                value.parse().map_err(|_| Usage(format!("Cannot parse argument '{value}' of option {name}")))
-            })
+            .map(|value| value.parse().map_err(|_| Usage(format!("Cannot parse argument '{value}' of option {name}"))))
             .transpose()
     }
 
@@ -279,9 +277,7 @@ fn explain(error: clap::Error) -> Usage {
 
 /// The words of a command line as text; Kafka's names and patterns are never anything but UTF-8.
 pub(crate) fn utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, Usage> {
-    args.into_iter()
-        .map(|arg| arg.into_string().map_err(|arg| Usage(format!("{} is not UTF-8", arg.to_string_lossy()))))
-        .collect()
+    args.into_iter().map(|arg| arg.into_string().map_err(|arg| Usage(format!("{} is not UTF-8", arg.to_string_lossy())))).collect()
 }
 
 #[cfg(test)]
@@ -354,10 +350,7 @@ mod tests {
     fn values_are_read_by_name() {
         let options = Options::parse(sample(), &words("--topic a --topic b --shift-by x --state"), false).unwrap();
         assert_eq!(options.values("topic"), ["a", "b"]);
-        assert_eq!(
-            options.value("topic"),
-            Err(Usage("Found multiple arguments for option topic, but you asked for only one".into()))
-        );
+        assert_eq!(options.value("topic"), Err(Usage("Found multiple arguments for option topic, but you asked for only one".into())));
         assert_eq!(options.value("state"), Ok(Some("")));
         assert_eq!(options.parsed::<i64>("shift-by"), Err(Usage("Cannot parse argument 'x' of option shift-by".into())));
         assert!(!options.has("list"));

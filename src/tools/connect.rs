@@ -67,8 +67,8 @@ impl ConnectError {
 pub(crate) fn read_properties(path: &str) -> Result<Vec<(String, String)>, ConnectError> {
     // Java reads a directory by opening it and failing at the first byte.
     let bytes = std::fs::read(path).map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
-    let parsed = properties::parse(&String::from_utf8_lossy(&bytes))
-        .map_err(|source| ConnectError::Malformed { path: path.to_owned(), source })?;
+    let parsed =
+        properties::parse(&String::from_utf8_lossy(&bytes)).map_err(|source| ConnectError::Malformed { path: path.to_owned(), source })?;
     Ok(parsed.into_iter().collect())
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::TOOLS;
 use super::exit::{Exit, Usage};
 use super::session::Session;
-use super::TOOLS;
 
 /// Makes the links. What is there already is replaced only if it is a link.
 pub(crate) fn run(session: &mut Session, args: &[OsString]) -> anyhow::Result<Exit> {

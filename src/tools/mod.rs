@@ -171,10 +171,7 @@ fn ottla(args: Vec<OsString>) -> Exit {
 }
 
 /// The commands of `ottla` that are no tools: name and purpose.
-const OWN_COMMANDS: &[(&str, &str)] = &[
-    ("serve", "Run a Kafka broker"),
-    ("links", "Make links named as Kafka's tools in a directory"),
-];
+const OWN_COMMANDS: &[(&str, &str)] = &[("serve", "Run a Kafka broker"), ("links", "Make links named as Kafka's tools in a directory")];
 
 fn unknown_command(name: &str) -> Usage {
     let known = TOOLS.iter().map(Tool::noun).chain(OWN_COMMANDS.iter().map(|(name, _)| *name));

@@ -128,9 +128,8 @@ impl Table {
         let Some(limit) = width else { return widths };
         let total = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
         while total(&widths) > limit {
-            let widest = (0..widths.len())
-                .filter(|&at| !self.columns[at].numeric && widths[at] > NARROWEST)
-                .max_by_key(|&at| (widths[at], at));
+            let widest =
+                (0..widths.len()).filter(|&at| !self.columns[at].numeric && widths[at] > NARROWEST).max_by_key(|&at| (widths[at], at));
             match widest {
                 Some(at) => widths[at] -= 1,
                 None => break,
@@ -143,7 +142,7 @@ impl Table {
     pub(crate) fn render(&self, width: Option<usize>, color: bool) -> String {
         let widths = self.widths(width);
         let mut drawing = Drawing::new();
-        drawing.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        drawing.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if color {
             drawing.enforce_styling();
         } else {
@@ -250,12 +249,9 @@ mod tests {
         );
         assert_eq!(
             table.render(Some(36), false),
-            "TOPIC                LAG  HOST\n\
-             a-rather-long-…  1234567  /10.0.0.1\n\
-             b                      5  -\n"
-                .replace("TOPIC          ", "TOPIC           ")
-                .replace("a-rather-long-…", "a-rather-long-t…")
-                .replace("b                ", "b                 ")
+            "TOPIC                 LAG  HOST\n\
+             a-rather-long-t…  1234567  /10.0.0.1\n\
+             b                       5  -\n"
         );
     }
 

@@ -45,11 +45,8 @@ pub(crate) struct Session {
 impl Session {
     /// The streams and the environment of this process.
     pub(crate) fn of_process(program: impl Into<String>, usage_exit: Exit) -> Session {
-        let terminals = Terminals {
-            stdin: io::stdin().is_terminal(),
-            stdout: io::stdout().is_terminal(),
-            stderr: io::stderr().is_terminal(),
-        };
+        let terminals =
+            Terminals { stdin: io::stdin().is_terminal(), stdout: io::stdout().is_terminal(), stderr: io::stderr().is_terminal() };
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         Session::new(Box::new(BufWriter::new(io::stdout())), Box::new(io::stderr()), terminals, environment, program.into(), usage_exit)
