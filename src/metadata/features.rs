@@ -2,6 +2,8 @@
 //!
 //! Source: Kafka 4.3's `MetadataVersion` and `Feature`.
 
+use crate::protocol::codec::VersionRange;
+
 /// The feature that says which records a metadata log may hold.
 pub const METADATA_VERSION: &str = "metadata.version";
 /// The feature that says how voters are known; it lives in control records, never in a FeatureLevelRecord.
@@ -11,3 +13,100 @@ pub const GROUP_VERSION: &str = "group.version";
 pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.version";
 pub const SHARE_VERSION: &str = "share.version";
 pub const STREAMS_VERSION: &str = "streams.version";
+
+/// The feature levels that this build reads, in the order of their names.
+pub const SUPPORTED: [(&str, VersionRange); 7] = [
+    (ELIGIBLE_LEADER_REPLICAS_VERSION, VersionRange::new(0, 1)),
+    (GROUP_VERSION, VersionRange::new(0, 1)),
+    (KRAFT_VERSION, VersionRange::new(0, 1)),
+    (METADATA_VERSION, VersionRange::new(7, 30)),
+    (SHARE_VERSION, VersionRange::new(0, 1)),
+    (STREAMS_VERSION, VersionRange::new(0, 1)),
+    (TRANSACTION_VERSION, VersionRange::new(0, 2)),
+];
+
+/// The levels that a new cluster starts with, metadata.version first, as `kafka-storage format` of 4.3 writes them.
+pub const NEW_CLUSTER: [(&str, i16); 6] = [
+    (METADATA_VERSION, 30),
+    (ELIGIBLE_LEADER_REPLICAS_VERSION, 1),
+    (GROUP_VERSION, 1),
+    (SHARE_VERSION, 1),
+    (STREAMS_VERSION, 1),
+    (TRANSACTION_VERSION, 2),
+];
+
+/// The levels of a feature that this build reads; `None` for a feature it does not know.
+pub fn supported(name: &str) -> Option<VersionRange> {
+    SUPPORTED.iter().find(|(known, _)| *known == name).map(|&(_, range)| range)
+}
+
+/// The highest metadata.version of this build.
+pub const LATEST_METADATA_VERSION: MetadataVersion = MetadataVersion(30);
+
+/// A level of metadata.version, and what it decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetadataVersion(pub i16);
+
+impl MetadataVersion {
+    /// The names of the levels from 7 on.
+    const NAMES: [&'static str; 24] = [
+        "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2", "3.7-IV0", "3.7-IV1", "3.7-IV2", "3.7-IV3",
+        "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0", "4.0-IV1", "4.0-IV2", "4.0-IV3", "4.1-IV0", "4.1-IV1", "4.2-IV0", "4.2-IV1", "4.3-IV0",
+    ];
+
+    /// The level's name, such as `4.3-IV0`; `None` for a level that this build does not know.
+    pub fn name(self) -> Option<&'static str> {
+        usize::try_from(self.0 - 7).ok().and_then(|index| MetadataVersion::NAMES.get(index)).copied()
+    }
+
+    pub fn leader_epoch_bump_on_isr_shrink(self) -> bool {
+        self.0 < 12
+    }
+
+    pub fn has_metadata_transactions(self) -> bool {
+        self.0 >= 13
+    }
+
+    pub fn has_controller_registration(self) -> bool {
+        self.0 >= 15
+    }
+
+    pub fn has_directories(self) -> bool {
+        self.0 >= 17
+    }
+
+    pub fn has_elr(self) -> bool {
+        self.0 >= 23
+    }
+
+    pub fn has_cordoned_directories(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// At which version RegisterBrokerRecord is written.
+    pub fn register_broker_record_version(self) -> i16 {
+        match self.0 {
+            30.. => 4,
+            17.. => 3,
+            8.. => 2,
+            _ => 1,
+        }
+    }
+
+    /// At which version PartitionRecord and PartitionChangeRecord are written.
+    pub fn partition_record_version(self) -> i16 {
+        match self.0 {
+            23.. => 2,
+            17.. => 1,
+            _ => 0,
+        }
+    }
+
+    pub fn has_scram(self) -> bool {
+        self.0 >= 11
+    }
+
+    pub fn has_delegation_tokens(self) -> bool {
+        self.0 >= 14
+    }
+}

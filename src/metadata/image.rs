@@ -13,6 +13,9 @@ use crate::common::uuid::Uuid;
 /// "No leader", in a partition's `leader`.
 pub const NO_LEADER: i32 = -1;
 
+/// "The leader stays", in a PartitionChangeRecord's `leader`.
+pub const NO_LEADER_CHANGE: i32 = -2;
+
 /// The epoch of a leader that never was.
 pub const NO_LEADER_EPOCH: i32 = -1;
 

@@ -11,3 +11,5 @@ pub mod delta;
 pub mod features;
 pub mod image;
 pub mod publisher;
+pub mod record;
+pub mod replay;
