@@ -1,2 +1,3 @@
 //! broker: being built.
 pub mod config;
+pub mod quorum;

@@ -13,3 +13,4 @@ pub mod image;
 pub mod publisher;
 pub mod record;
 pub mod replay;
+pub mod schema;
