@@ -4,7 +4,9 @@
 //! its grammar in `examples/protocol_generator/definition.rs`): `cargo run --example protocol_generator`.
 
 pub mod api_key;
+pub mod batch;
 pub mod codec;
+pub mod compression;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
