@@ -1,3 +1,17 @@
-//! broker: being built.
+//! The broker: listeners, connections, the table of served APIs and their handlers, and the wiring that makes one node of it all.
+//!
+//! The way of a request: `listener` -> `connection` (`socket`) -> `dispatch` -> `handlers` -> `replication::partition` -> `storage::log`.
+//! Invariant: only `server` builds things; everything else is handed an `Arc<Broker>`.
+
+mod auto_topic_creation;
 pub mod config;
+mod connection;
+pub mod dispatch;
+mod fetch_session;
+mod handlers;
+mod listener;
 pub mod quorum;
+pub mod request_context;
+pub mod server;
+mod socket;
+mod topics;

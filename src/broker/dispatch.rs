@@ -1,0 +1,154 @@
+//! From a frame to its handler: the one table of served APIs.
+//!
+//! ApiVersions, the README's table and the fuzz targets derive from [`SERVED`]; what is not in it does not exist for a client. To serve
+//! another API, add one line, sorted by name, and a file in `handlers`.
+//!
+//! What Kafka does with requests it cannot serve, and so do we: ApiVersions of an unknown version is answered in version 0 with
+//! UNSUPPORTED_VERSION and the versions we have; any other unknown key or version, and anything that cannot be decoded, closes the
+//! connection. Source: `RequestContext.parseRequest`, `SocketServer.processCompletedReceives`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::connection::Peer;
+use super::handlers;
+use super::request_context::RequestContext;
+use super::server::Broker;
+use crate::protocol::api_key::ApiKey;
+use crate::protocol::codec::{DecodeError, EncodeError, Message, Reader};
+use crate::protocol::frame::{self, Frame};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Frame(Frame),
+    /// The client expects no response (Produce with `acks=0`).
+    Nothing,
+    /// The only way to tell this client that something went wrong; the text is for the log.
+    Close(String),
+}
+
+/// Why a request got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    #[error("{bytes} bytes are too short for a request")]
+    Short { bytes: usize },
+    #[error("unknown API key {key} (version {version})")]
+    UnknownKey { key: i16, version: i16 },
+    #[error("{} version {version} is not served", key.name())]
+    UnsupportedVersion { key: ApiKey, version: i16 },
+    #[error("malformed {} request, version {version}: {source}", key.name())]
+    Malformed { key: ApiKey, version: i16, source: DecodeError },
+    #[error("malformed request header: {0}")]
+    MalformedHeader(DecodeError),
+    #[error("a response to {} version {version} could not be encoded: {source}", key.name())]
+    Unencodable { key: ApiKey, version: i16, source: EncodeError },
+}
+
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Reply, DispatchError>> + Send + 'a>>;
+
+/// One line of the table of served APIs.
+pub struct ServedApi {
+    pub key: ApiKey,
+    /// The lowest and the highest version that is served.
+    pub min: i16,
+    pub max: i16,
+    /// Decodes a body and drops it: what a fuzz target needs.
+    pub check: fn(Bytes, i16) -> Result<(), DecodeError>,
+    handle: for<'a> fn(&'a Arc<Broker>, &'a RequestContext, Bytes) -> Outcome<'a>,
+}
+
+/// `Name: min..=max => handler module;`, one API a line, sorted by name.
+macro_rules! served_apis {
+    ($($name:ident($request:ident): $min:literal..=$max:literal => $handler:ident;)*) => {
+        /// Every API this broker serves, sorted by name.
+        pub static SERVED: &[ServedApi] = &[$(ServedApi {
+            key: ApiKey::$name,
+            min: $min,
+            max: $max,
+            check: |body, version| decode::<crate::protocol::messages::$request>(body, version).map(drop),
+            handle: |broker, ctx, body| Box::pin(async move {
+                let request = decode::<crate::protocol::messages::$request>(body, ctx.api_version)
+                    .map_err(|source| DispatchError::Malformed { key: ctx.api_key, version: ctx.api_version, source })?;
+                handlers::$handler::handle(broker, ctx, request).await.into_reply(ctx)
+            }),
+        }),*];
+    };
+}
+
+served_apis! {
+    ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
+    Metadata(MetadataRequest): 0..=13 => metadata;
+}
+
+/// The served API with this key.
+pub fn served(key: ApiKey) -> Option<&'static ServedApi> {
+    SERVED.iter().find(|api| api.key == key)
+}
+
+/// The whole body must be the message: trailing bytes are an error, as in Kafka.
+fn decode<M: Message>(body: Bytes, version: i16) -> Result<M, DecodeError> {
+    M::from_bytes(body, version)
+}
+
+/// Answers the request in `frame`.
+pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Result<Reply, DispatchError> {
+    let bytes = frame.len();
+    let mut reader = Reader::new(frame);
+    let mut ahead = reader.clone();
+    let (Ok(key), Ok(version)) = (ahead.i16(), ahead.i16()) else { return Err(DispatchError::Short { bytes }) };
+    let api_key = ApiKey::from_code(key).ok_or(DispatchError::UnknownKey { key, version })?;
+    let header = frame::decode_request_header(&mut reader).map_err(DispatchError::MalformedHeader)?;
+    let mut ctx = RequestContext {
+        api_key,
+        api_version: version,
+        correlation_id: header.correlation_id,
+        client_id: header.client_id,
+        client_address: peer.address,
+        listener_name: Arc::clone(&peer.listener_name),
+        principal: Arc::clone(&peer.principal),
+    };
+    let api = served(api_key).ok_or(DispatchError::UnsupportedVersion { key: api_key, version })?;
+    if !(api.min..=api.max).contains(&version) {
+        if api_key != ApiKey::ApiVersions {
+            return Err(DispatchError::UnsupportedVersion { key: api_key, version });
+        }
+        ctx.api_version = 0;
+        return handlers::api_versions::unsupported_version().into_reply(&ctx);
+    }
+    (api.handle)(broker, &ctx, reader.into_rest()).await
+}
+
+/// What a handler may return: a response, or a decision about the connection.
+pub(crate) trait IntoReply {
+    fn into_reply(self, ctx: &RequestContext) -> Result<Reply, DispatchError>;
+}
+
+impl<M: Message> IntoReply for M {
+    fn into_reply(self, ctx: &RequestContext) -> Result<Reply, DispatchError> {
+        frame::encode_response(ctx.correlation_id, ctx.api_key, &self, ctx.api_version)
+            .map(Reply::Frame)
+            .map_err(|source| DispatchError::Unencodable { key: ctx.api_key, version: ctx.api_version, source })
+    }
+}
+
+/// A response that may be withheld.
+#[derive(Debug)]
+pub(crate) enum Answer<M> {
+    Response(M),
+    Nothing,
+    Close(String),
+}
+
+impl<M: Message> IntoReply for Answer<M> {
+    fn into_reply(self, ctx: &RequestContext) -> Result<Reply, DispatchError> {
+        match self {
+            Answer::Response(response) => response.into_reply(ctx),
+            Answer::Nothing => Ok(Reply::Nothing),
+            Answer::Close(reason) => Ok(Reply::Close(reason)),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Accepting connections.
+//!
+//! Invariants: the number of connections never exceeds `max.connections` (the next one waits in the kernel's queue) nor, for one
+//! address, `max.connections.per.ip` (the next one is closed). A panic in a connection's task ends that connection alone.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::connection::{self, Peer};
+use super::request_context::Principal;
+use super::server::Broker;
+
+/// How long to leave the kernel alone after it refused to give us a connection (most often for want of file descriptors).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Connections that may exist at once, over all listeners.
+#[derive(Debug)]
+pub(crate) struct ConnectionQuota {
+    total: Arc<Semaphore>,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    max_per_ip: usize,
+}
+
+impl ConnectionQuota {
+    pub(crate) fn new(max_connections: i32, max_per_ip: i32) -> Arc<ConnectionQuota> {
+        let total = usize::try_from(max_connections).unwrap_or(0).min(Semaphore::MAX_PERMITS);
+        Arc::new(ConnectionQuota {
+            total: Arc::new(Semaphore::new(total)),
+            per_ip: Mutex::default(),
+            max_per_ip: usize::try_from(max_per_ip).unwrap_or(0),
+        })
+    }
+
+    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<IpPermit> {
+        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = per_ip.entry(ip).or_insert(0);
+        if *count >= self.max_per_ip {
+            if *count == 0 {
+                per_ip.remove(&ip);
+            }
+            return None;
+        }
+        *count += 1;
+        Some(IpPermit { quota: Arc::clone(self), ip })
+    }
+}
+
+struct IpPermit {
+    quota: Arc<ConnectionQuota>,
+    ip: IpAddr,
+}
+
+impl Drop for IpPermit {
+    fn drop(&mut self) {
+        let mut per_ip = self.quota.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = per_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                per_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Accepts connections of one listener until the broker shuts down, and returns when the last of them has ended.
+pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc<str>, quota: Arc<ConnectionQuota>) {
+    let principal = Arc::new(Principal::anonymous());
+    let mut shutdown = broker.shutdown_signal();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|&stopping| stopping) => break,
+            Some(ended) = connections.join_next() => {
+                if let Err(failure) = ended {
+                    error!("a connection's task failed: {failure}");
+                }
+            }
+            accepted = next(&listener, &quota) => {
+                let Some((stream, address, permit)) = accepted else { continue };
+                let Some(ip_permit) = quota.admit(address.ip()) else {
+                    info!("closing the connection from {address}: too many connections from this address (max.connections.per.ip)");
+                    continue;
+                };
+                let peer = Peer { address, listener_name: Arc::clone(&name), principal: Arc::clone(&principal) };
+                let broker = Arc::clone(&broker);
+                connections.spawn(async move {
+                    connection::serve(broker, stream, peer).await;
+                    drop((permit, ip_permit));
+                });
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// A connection within `max.connections`, or `None` after a failure that was worth a pause.
+async fn next(listener: &TcpListener, quota: &ConnectionQuota) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(&quota.total).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, address)) => Some((stream, address, permit)),
+        Err(error) => {
+            warn!("accepting a connection failed: {error}");
+            tokio::time::sleep(ACCEPT_BACKOFF).await;
+            None
+        }
+    }
+}

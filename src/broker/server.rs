@@ -1,0 +1,66 @@
+//! One node's broker: everything a handler may use, and the wiring of it. Source: `BrokerServer`.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::config::BrokerConfig;
+use super::fetch_session::FetchSessions;
+use crate::common::clock::Clock;
+use crate::common::random::Random;
+use crate::metadata::cache::MetadataCache;
+use crate::metadata::image::MetadataImage;
+use crate::replication::replicas::Replicas;
+
+/// What handlers are given. Shared as `Arc<Broker>`; every field has its own synchronisation.
+pub struct Broker {
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cluster_id: String,
+    pub(crate) metadata: Arc<MetadataCache>,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) fetch_sessions: FetchSessions,
+    shutdown: watch::Sender<bool>,
+}
+
+impl Broker {
+    /// A broker over its parts; it serves nobody yet.
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        clock: Arc<dyn Clock>,
+        cluster_id: String,
+        metadata: Arc<MetadataCache>,
+        replicas: Arc<Replicas>,
+    ) -> Broker {
+        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
+        Broker {
+            fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
+            shutdown: watch::Sender::new(false),
+            config,
+            clock,
+            cluster_id,
+            metadata,
+            replicas,
+        }
+    }
+
+    /// The newest metadata.
+    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+        self.metadata.image()
+    }
+
+    /// This node's id.
+    pub(crate) fn node_id(&self) -> i32 {
+        self.config.node_id
+    }
+
+    /// Becomes true when the broker stops serving.
+    pub(crate) fn shutdown_signal(&self) -> watch::Receiver<bool> {
+        self.shutdown.subscribe()
+    }
+
+    /// Tells listeners and connections to end.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shutdown.send_replace(true);
+    }
+}
