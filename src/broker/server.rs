@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::BrokerConfig;
 use super::fetch_session::FetchSessions;
+use super::quorum::ControllerHandle;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
 use crate::metadata::cache::MetadataCache;
@@ -17,6 +18,7 @@ pub struct Broker {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster_id: String,
+    pub(crate) controller: ControllerHandle,
     pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) fetch_sessions: FetchSessions,
@@ -29,6 +31,7 @@ impl Broker {
         config: Arc<BrokerConfig>,
         clock: Arc<dyn Clock>,
         cluster_id: String,
+        controller: ControllerHandle,
         metadata: Arc<MetadataCache>,
         replicas: Arc<Replicas>,
     ) -> Broker {
@@ -39,6 +42,7 @@ impl Broker {
             config,
             clock,
             cluster_id,
+            controller,
             metadata,
             replicas,
         }

@@ -389,13 +389,7 @@ pub fn empty_batch(header: &BatchHeader) -> Bytes {
 }
 
 /// Bytes of one record in a batch, its own length field included. Deltas are those from the batch's base offset and timestamp.
-pub fn record_size(
-    offset_delta: i32,
-    timestamp_delta: i64,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    headers: &[RecordHeader],
-) -> usize {
+pub fn record_size(offset_delta: i32, timestamp_delta: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[RecordHeader]) -> usize {
     let headers = headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
     let (body, _) = body_size(offset_delta, timestamp_delta, key, value, headers);
     body + varint_size(i32::try_from(body).unwrap_or(i32::MAX))
@@ -455,7 +449,8 @@ impl CompressionRatio {
     pub fn observe(&mut self, compressed_bytes: usize, uncompressed_bytes: usize) {
         const IMPROVING_STEP: f32 = 0.005;
         const DETERIORATE_STEP: f32 = 0.05;
-        let (compressed, uncompressed) = (compressed_bytes.saturating_sub(BATCH_OVERHEAD), uncompressed_bytes.saturating_sub(BATCH_OVERHEAD));
+        let (compressed, uncompressed) =
+            (compressed_bytes.saturating_sub(BATCH_OVERHEAD), uncompressed_bytes.saturating_sub(BATCH_OVERHEAD));
         if uncompressed == 0 {
             return;
         }

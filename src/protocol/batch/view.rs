@@ -251,9 +251,7 @@ impl<'a> Walk<'a> {
         streamed: impl FnOnce(&mut Stream<'a>) -> Result<T, StreamError>,
     ) -> Option<Result<T, BatchError>> {
         let index = self.read;
-        if index == self.count
-            && !matches!(self.source, Source::Ended(_))
-        {
+        if index == self.count && !matches!(self.source, Source::Ended(_)) {
             return None;
         }
         self.read += 1;

@@ -9,8 +9,7 @@ const PRIME_5: u32 = 0x1656_67B1;
 pub(super) fn xxh32(input: &[u8], seed: u32) -> u32 {
     let mut stripes = input.chunks_exact(16);
     let mut hash = if input.len() >= 16 {
-        let mut lanes =
-            [seed.wrapping_add(PRIME_1).wrapping_add(PRIME_2), seed.wrapping_add(PRIME_2), seed, seed.wrapping_sub(PRIME_1)];
+        let mut lanes = [seed.wrapping_add(PRIME_1).wrapping_add(PRIME_2), seed.wrapping_add(PRIME_2), seed, seed.wrapping_sub(PRIME_1)];
         for stripe in &mut stripes {
             for (lane, word) in lanes.iter_mut().zip(stripe.chunks_exact(4)) {
                 *lane = lane.wrapping_add(word_of(word).wrapping_mul(PRIME_2)).rotate_left(13).wrapping_mul(PRIME_1);
