@@ -23,9 +23,7 @@ pub(super) fn security_protocols(originals: &BTreeMap<String, String>, values: &
     let mut protocols = Protocols::new();
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (listener, protocol) = pair.rsplit_once(':').ok_or_else(|| {
-            ConfigError::Requirement(format!(
-                "Error parsing configuration property '{NAME}': '{pair}' is not a pair of a name and a protocol"
-            ))
+            ConfigError::Config(format!("Error parsing configuration property '{NAME}': '{pair}' is not a pair of a name and a protocol"))
         })?;
         let (listener, protocol) = (listener.trim(), protocol.trim());
         let protocol = SecurityProtocol::from_name(protocol)
@@ -46,8 +44,7 @@ pub(super) fn security_protocols(originals: &BTreeMap<String, String>, values: &
 
 /// Parses `listeners` or `advertised.listeners`.
 pub(super) fn endpoints(texts: &[String], protocols: &Protocols, distinct_ports: bool) -> Result<Vec<Endpoint>, ConfigError> {
-    let error =
-        |reason: String| ConfigError::Requirement(format!("Error creating broker listeners from '[{}]': {reason}", texts.join(", ")));
+    let error = |reason: String| ConfigError::Config(format!("Error creating broker listeners from '[{}]': {reason}", texts.join(", ")));
     let endpoint = |text: &String| {
         let (name, host, port) = split(text).ok_or_else(|| error(format!("Unable to parse {text} to a broker endpoint")))?;
         let listener = name.to_uppercase();
@@ -130,14 +127,14 @@ pub(super) fn inter_broker_listener_name(
 ///
 /// Differs: a node whose properties do not name `process.roles` is a quorum of one that nobody else joins, and so needs no listener
 /// for controllers and no `controller.quorum.*`.
-pub(super) fn validate(config: &BrokerConfig, has_roles: bool) -> Result<(), ConfigError> {
+pub(super) fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
     let require = |holds: bool, text: &str| if holds { Ok(()) } else { Err(ConfigError::Requirement(text.to_owned())) };
     let voters = config.value("controller.quorum.voters").as_list().unwrap_or_default();
     let bootstrap = config.value("controller.quorum.bootstrap.servers").as_list().unwrap_or_default();
     let voter_ids: BTreeSet<i32> = voters.iter().filter_map(|voter| voter.split_once('@')).filter_map(|(id, _)| id.parse().ok()).collect();
     let voter_set = || format!("Set({})", voter_ids.iter().map(i32::to_string).collect::<Vec<_>>().join(", "));
     let node_id = config.node_id;
-    if has_roles {
+    if config.roles_are_given {
         if voters.is_empty() && bootstrap.is_empty() {
             return Err(ConfigError::Config(
                 "If using process.roles, either controller.quorum.bootstrap.servers must contain the set of bootstrap controllers or \

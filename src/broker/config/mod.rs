@@ -4,13 +4,21 @@
 //! Invariant: a `BrokerConfig` never changes; a change makes a new one.
 //! Sources: `KafkaConfig`, `AbstractKafkaConfig`, `DynamicBrokerConfig`.
 
+mod describe;
+mod dynamic;
 mod endpoint;
+mod group_bounds;
 mod listeners;
+mod log_config;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use describe::describe;
+pub use dynamic::DynamicConfig;
 pub use endpoint::{Endpoint, SecurityProtocol};
+pub use schema::NodeConfigSchema;
 
 use crate::metadata::config::{self, ConfigError, ConfigValue, ConfigValues};
 
@@ -113,6 +121,8 @@ pub struct BrokerConfig {
 
     /// What was set, by name: the properties file with the node's own additions (see [`BrokerConfig::from_properties`]).
     originals: BTreeMap<String, String>,
+    /// Were the roles in the properties, or are they this program's own choice?
+    roles_are_given: bool,
     values: ConfigValues,
     warnings: Vec<String>,
 }
@@ -134,17 +144,26 @@ impl BrokerConfig {
             }
             (Some(_), Some(_)) => None,
         };
-        let has_roles = originals.contains_key("process.roles");
+        let roles_are_given = originals.contains_key("process.roles");
         originals.entry("process.roles".to_owned()).or_insert_with(|| "broker,controller".to_owned());
         originals.entry("controller.listener.names".to_owned()).or_insert_with(|| "CONTROLLER".to_owned());
 
+        BrokerConfig::parse(originals, roles_are_given)
+    }
+
+    /// The same node with other properties: those that [`BrokerConfig::from_properties`] has completed already.
+    fn reparsed(originals: BTreeMap<String, String>, node: &BrokerConfig) -> Result<BrokerConfig, ConfigError> {
+        BrokerConfig::parse(originals, node.roles_are_given)
+    }
+
+    fn parse(originals: BTreeMap<String, String>, roles_are_given: bool) -> Result<BrokerConfig, ConfigError> {
         let values = config::broker().parse(&originals)?;
-        let config = BrokerConfig::from_values(originals, values)?;
-        config.validate(has_roles)?;
+        let config = BrokerConfig::from_values(originals, values, roles_are_given)?;
+        config.validate()?;
         Ok(config)
     }
 
-    fn from_values(originals: BTreeMap<String, String>, values: ConfigValues) -> Result<BrokerConfig, ConfigError> {
+    fn from_values(originals: BTreeMap<String, String>, values: ConfigValues, roles_are_given: bool) -> Result<BrokerConfig, ConfigError> {
         let int = |name: &str| values.get(name).and_then(ConfigValue::as_i32).unwrap_or_default();
         let short = |name: &str| values.get(name).and_then(ConfigValue::as_i16).unwrap_or_default();
         let long = |name: &str| values.get(name).and_then(ConfigValue::as_i64).unwrap_or_default();
@@ -242,6 +261,7 @@ impl BrokerConfig {
             metadata_log_max_record_bytes_between_snapshots: long("metadata.log.max.record.bytes.between.snapshots"),
             metadata_log_max_snapshot_interval_ms: long("metadata.log.max.snapshot.interval.ms"),
             warnings: warnings(&originals),
+            roles_are_given,
             originals,
             values,
         })
@@ -321,8 +341,8 @@ impl BrokerConfig {
         self.value(ms).as_i64().unwrap_or_else(|| self.long(hours) * 3_600_000)
     }
 
-    /// The settings that must agree with each other. `has_roles` says whether `process.roles` was in the properties.
-    fn validate(&self, has_roles: bool) -> Result<(), ConfigError> {
+    /// The settings that must agree with each other.
+    fn validate(&self) -> Result<(), ConfigError> {
         let require = |holds: bool, text: &str| if holds { Ok(()) } else { Err(ConfigError::Requirement(text.to_owned())) };
         if self.value("broker.id") != self.value("node.id") {
             return Err(ConfigError::Config("You must set `node.id` to the same value as `broker.id`.".to_owned()));
@@ -367,8 +387,9 @@ impl BrokerConfig {
             ),
         )?;
         self.validate_cordoned_log_dirs()?;
+        group_bounds::validate(&self.values)?;
         config::rules::compaction_lags(&config::topic().parse(&self.topic_defaults())?)?;
-        listeners::validate(self, has_roles)
+        listeners::validate(self)
     }
 
     fn validate_cordoned_log_dirs(&self) -> Result<(), ConfigError> {

@@ -40,6 +40,20 @@ pub fn without_listener_prefix(name: &str) -> Option<&str> {
     name.strip_prefix("listener.name.")?.split_once('.').map(|(_, base)| base)
 }
 
+/// A broker config that gives the default of a topic config, and the milliseconds that one of its units is; 1 too where it is no time.
+pub type TopicSynonym = (&'static str, i64);
+
+/// The broker configs that give the default of the topic config `name`, in the order in which they are looked at.
+pub fn of_topic_config(name: &str) -> Vec<TopicSynonym> {
+    match name {
+        "segment.ms" => vec![("log.roll.ms", 1), ("log.roll.hours", 3_600_000)],
+        "segment.jitter.ms" => vec![("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)],
+        "flush.ms" => vec![("log.flush.interval.ms", 1), ("log.flush.scheduler.interval.ms", 1)],
+        "retention.ms" => vec![("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)],
+        _ => super::topic().get(name).and_then(|definition| definition.synonym).map(|synonym| (synonym, 1)).into_iter().collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +68,12 @@ mod tests {
             ["listener.name.ext.plain.sasl.jaas.config", "sasl.jaas.config"]
         );
         assert_eq!(of_broker_config("num.partitions"), ["num.partitions"]);
+    }
+
+    #[test]
+    fn the_first_synonym_of_a_topic_config_is_the_defined_one() {
+        for definition in super::super::topic().iter() {
+            assert_eq!(of_topic_config(definition.name).first().map(|synonym| synonym.0), definition.synonym);
+        }
     }
 }
