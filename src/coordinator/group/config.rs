@@ -1,0 +1,50 @@
+//! The settings a group coordinator obeys, with Kafka's defaults. Source: `GroupCoordinatorConfig`.
+
+/// What the broker's configuration says about groups. Times in milliseconds, sizes in bytes unless told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupCoordinatorConfig {
+    /// `group.min.session.timeout.ms`
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members, again after each
+    /// newcomer, up to the rebalance timeout.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.max.size`: members of one group.
+    pub max_size: usize,
+    /// How long a new member may wait in JoinGroup before it is taken for gone (it has no session yet). Not configurable in Kafka.
+    pub new_member_join_timeout_ms: i32,
+    /// `offset.metadata.max.bytes`, counted in UTF-16 units as Java counts a string.
+    pub offset_metadata_max_size: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_interval_ms: i64,
+    /// `offsets.topic.num.partitions`, when the topic does not exist yet.
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.replication.factor`
+    pub offsets_topic_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`
+    pub offsets_topic_segment_bytes: i32,
+    /// `offsets.commit.timeout.ms`: how long a write may wait to be committed.
+    pub offsets_commit_timeout_ms: u64,
+}
+
+impl Default for GroupCoordinatorConfig {
+    fn default() -> GroupCoordinatorConfig {
+        GroupCoordinatorConfig {
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            initial_rebalance_delay_ms: 3_000,
+            max_size: i32::MAX as usize,
+            new_member_join_timeout_ms: 5 * 60 * 1000,
+            offset_metadata_max_size: 4096,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+            offsets_retention_check_interval_ms: 600_000,
+            offsets_topic_num_partitions: 50,
+            offsets_topic_replication_factor: 3,
+            offsets_topic_segment_bytes: 100 * 1024 * 1024,
+            offsets_commit_timeout_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Offsets that nobody has asked for in a long time go, and groups without members or offsets with them. Source:
+//! `cleanupGroupMetadata`, `cleanupExpiredOffsets`, `ClassicGroup.offsetExpirationCondition`; KIP-211.
+
+use super::offsets::OffsetAndMetadata;
+use super::records::{group_metadata_tombstone, offset_commit_tombstone};
+use super::{ClassicGroup, ClassicGroupState, Effects, GroupShard, TimerAction, TimerKey};
+use crate::coordinator::timers::Now;
+
+impl GroupShard {
+    pub(super) fn schedule_expiration(&mut self, now: Now) {
+        let interval_ms = self.config.offsets_retention_check_interval_ms;
+        self.timers.schedule(now, TimerKey::Expiration, interval_ms, TimerAction::ExpireOffsets);
+    }
+
+    /// Tombstones for what has expired; sets the next look.
+    pub fn expire_offsets(&mut self, now: Now) -> Effects {
+        let mut fx = Effects { replay: true, ..Effects::default() };
+        for group in self.groups.values() {
+            let group_id = group.group_id();
+            let mut all_expired = !self.offsets.has_pending(group_id);
+            for (topic, partition, offset) in self.offsets.of_group(group_id) {
+                let expired = group.is_offset_expired(topic, offset, now.wall_ms, self.config.offsets_retention_ms);
+                if expired && !self.offsets.is_pending(group_id, topic, partition) {
+                    fx.records.push(offset_commit_tombstone(group_id, topic, partition));
+                } else {
+                    all_expired = false;
+                }
+            }
+            if all_expired && group.is_in(ClassicGroupState::Empty) {
+                fx.records.push(group_metadata_tombstone(group_id));
+            }
+        }
+        self.schedule_expiration(now);
+        fx
+    }
+}
+
+impl ClassicGroup {
+    fn is_offset_expired(&self, topic: &str, offset: &OffsetAndMetadata, now_ms: i64, retention_ms: i64) -> bool {
+        let since = match (&self.protocol_type, self.state) {
+            // A simple consumer: from its last commit.
+            (None, _) => offset.commit_timestamp_ms,
+            // From when the last member went.
+            (Some(_), ClassicGroupState::Empty) => self.current_state_timestamp.unwrap_or(offset.commit_timestamp_ms),
+            // Topics that no member reads any more, if that is known.
+            (Some(_), ClassicGroupState::Stable) if self.uses_consumer_group_protocol() && self.subscribed_topics.is_some() => {
+                offset.commit_timestamp_ms
+            }
+            _ => return false,
+        };
+        if self.is_subscribed_to_topic(topic) {
+            return false;
+        }
+        match offset.expire_timestamp_ms {
+            Some(expire_ms) => now_ms >= expire_ms,
+            None => now_ms.saturating_sub(since) >= retention_ms,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The records of `__consumer_offsets` that classic groups and offsets use, and their bytes: a key of the record type and the key's fields,
+//! a value of the version and the value's fields, or no value, which is a tombstone. Source: `GroupCoordinatorRecordHelpers`,
+//! `GroupCoordinatorRecordSerde`.
+
+use bytes::Bytes;
+
+use super::{ClassicGroup, ClassicGroupMember, OffsetAndMetadata};
+use crate::protocol::codec::{DecodeError, EncodeError, Message, Reader, Writer};
+use crate::protocol::messages::group_metadata_value::MemberMetadata;
+use crate::protocol::messages::{
+    GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue, OffsetCommitKey, OffsetCommitValue,
+};
+
+const LEGACY_OFFSET_COMMIT: i16 = 0;
+const OFFSET_COMMIT: i16 = 1;
+const GROUP_METADATA: i16 = 2;
+/// Kafka writes this version of the group metadata value since 2.3.
+const GROUP_METADATA_VALUE_VERSION: i16 = 3;
+const OFFSET_COMMIT_VALUE_VERSION: i16 = 4;
+/// The only version with a time of expiry, which clients up to OffsetCommit 4 may ask for.
+const OFFSET_COMMIT_VALUE_VERSION_WITH_EXPIRY: i16 = 1;
+
+/// One record of a group's state. Without a value it removes what its key names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupRecord {
+    OffsetCommit(OffsetCommitKey, Option<OffsetCommitValue>),
+    GroupMetadata(GroupMetadataKey, Option<GroupMetadataValue>),
+}
+
+impl GroupRecord {
+    /// The record's key and value as they stand in the log.
+    pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
+        match self {
+            GroupRecord::OffsetCommit(key, value) => {
+                let version = |value: &OffsetCommitValue| match value.expire_timestamp {
+                    -1 => OFFSET_COMMIT_VALUE_VERSION,
+                    _ => OFFSET_COMMIT_VALUE_VERSION_WITH_EXPIRY,
+                };
+                let value = value.as_ref().map(|value| prefixed(version(value), value, version(value))).transpose()?;
+                Ok((prefixed(OFFSET_COMMIT, key, 0)?, value))
+            }
+            GroupRecord::GroupMetadata(key, value) => {
+                let version = GROUP_METADATA_VALUE_VERSION;
+                let value = value.as_ref().map(|value| prefixed(version, value, version)).transpose()?;
+                Ok((prefixed(GROUP_METADATA, key, 0)?, value))
+            }
+        }
+    }
+
+    /// Reads a record of the log; `None` for types this coordinator does not know, which other versions of Kafka may have written.
+    pub fn decode(key: Bytes, value: Option<Bytes>) -> Result<Option<GroupRecord>, DecodeError> {
+        let mut key = Reader::new(key);
+        let record_type = key.i16()?;
+        Ok(match record_type {
+            LEGACY_OFFSET_COMMIT => {
+                let key = LegacyOffsetCommitKey::decode(&mut key, 0)?;
+                let value = value.map(versioned::<LegacyOffsetCommitValue>).transpose()?;
+                let key = OffsetCommitKey { group: key.group, topic: key.topic, partition: key.partition, ..OffsetCommitKey::default() };
+                let value = value.map(|value| OffsetCommitValue {
+                    offset: value.offset,
+                    metadata: value.metadata,
+                    commit_timestamp: value.commit_timestamp,
+                    ..OffsetCommitValue::default()
+                });
+                Some(GroupRecord::OffsetCommit(key, value))
+            }
+            OFFSET_COMMIT => {
+                Some(GroupRecord::OffsetCommit(OffsetCommitKey::decode(&mut key, 0)?, value.map(versioned).transpose()?))
+            }
+            GROUP_METADATA => {
+                Some(GroupRecord::GroupMetadata(GroupMetadataKey::decode(&mut key, 0)?, value.map(versioned).transpose()?))
+            }
+            _ => None,
+        })
+    }
+}
+
+fn prefixed<M: Message>(prefix: i16, message: &M, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::new();
+    writer.i16(prefix);
+    message.encode(&mut writer, version)?;
+    Ok(writer.into_bytes())
+}
+
+fn versioned<M: Message>(bytes: Bytes) -> Result<M, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.i16()?;
+    M::decode(&mut reader, version)
+}
+
+/// A classic group as it is, each member with the assignment `assignment` names.
+pub(super) fn group_metadata_record(group: &ClassicGroup, assignment: impl Fn(&ClassicGroupMember) -> Bytes) -> GroupRecord {
+    let protocol = group.protocol_name.as_deref().unwrap_or("");
+    let members = group
+        .members
+        .values()
+        .map(|member| MemberMetadata {
+            member_id: member.member_id.clone(),
+            group_instance_id: member.group_instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout: member.rebalance_timeout_ms,
+            session_timeout: member.session_timeout_ms,
+            subscription: member.metadata(protocol).cloned().unwrap_or_default(),
+            assignment: assignment(member),
+            ..MemberMetadata::default()
+        })
+        .collect();
+    let value = GroupMetadataValue {
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        generation: group.generation_id,
+        protocol: group.protocol_name.clone(),
+        leader: group.leader_id.clone(),
+        current_state_timestamp: group.current_state_timestamp.unwrap_or(-1),
+        members,
+        ..GroupMetadataValue::default()
+    };
+    GroupRecord::GroupMetadata(group_key(&group.group_id), Some(value))
+}
+
+/// A group that has just come into being.
+pub(super) fn empty_group_metadata_record(group_id: &str, current_state_timestamp: Option<i64>) -> GroupRecord {
+    let value = GroupMetadataValue {
+        protocol_type: String::new(),
+        generation: 0,
+        protocol: None,
+        leader: None,
+        current_state_timestamp: current_state_timestamp.unwrap_or(-1),
+        ..GroupMetadataValue::default()
+    };
+    GroupRecord::GroupMetadata(group_key(group_id), Some(value))
+}
+
+pub(super) fn group_metadata_tombstone(group_id: &str) -> GroupRecord {
+    GroupRecord::GroupMetadata(group_key(group_id), None)
+}
+
+pub(super) fn offset_commit_record(group_id: &str, topic: &str, partition: i32, offset: &OffsetAndMetadata) -> GroupRecord {
+    let value = OffsetCommitValue {
+        offset: offset.committed_offset,
+        leader_epoch: offset.leader_epoch,
+        metadata: offset.metadata.clone(),
+        commit_timestamp: offset.commit_timestamp_ms,
+        expire_timestamp: offset.expire_timestamp_ms.unwrap_or(-1),
+        topic_id: offset.topic_id,
+        ..OffsetCommitValue::default()
+    };
+    GroupRecord::OffsetCommit(offset_key(group_id, topic, partition), Some(value))
+}
+
+pub(super) fn offset_commit_tombstone(group_id: &str, topic: &str, partition: i32) -> GroupRecord {
+    GroupRecord::OffsetCommit(offset_key(group_id, topic, partition), None)
+}
+
+fn group_key(group_id: &str) -> GroupMetadataKey {
+    GroupMetadataKey { group: group_id.to_owned(), ..GroupMetadataKey::default() }
+}
+
+fn offset_key(group_id: &str, topic: &str, partition: i32) -> OffsetCommitKey {
+    OffsetCommitKey { group: group_id.to_owned(), topic: topic.to_owned(), partition, ..OffsetCommitKey::default() }
+}
