@@ -41,6 +41,22 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError>
     rename(&tmp, path)
 }
 
+/// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+    faults::check(path)?;
+    fs::write(path, content).map_err(failed(path))
+}
+
+/// Syncs a file by name; it is no error when it is gone.
+pub fn sync_path(path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    match File::open(path) {
+        Ok(file) => file.sync_all().map_err(failed(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StorageError::new(path, error)),
+    }
+}
+
 /// Writes a file that need not survive a crash as a whole (its reader checks it), and syncs it.
 pub fn write_synced(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::check(path)?;

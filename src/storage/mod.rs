@@ -8,9 +8,15 @@
 
 pub mod checkpoint;
 pub mod config;
+mod entry_file;
+mod epochs;
 pub mod errors;
 pub mod fs;
+mod index;
 pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;
 pub mod partition_metadata;
+mod producer_state;
+mod time_index;
+mod txn_index;

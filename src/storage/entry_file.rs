@@ -1,0 +1,211 @@
+//! A file of fixed-size entries that only grows or is cut: what the offset and time indexes are made of. Source: `AbstractIndex`.
+//!
+//! Entries are appended in memory and written out in runs; the newest stay in memory, because most lookups are near the end of the log.
+//! An index that lost its last entries in a crash is rebuilt with its segment, so nothing here is synced before [`EntryFile::flush`].
+//!
+//! Differs: Kafka maps a preallocated file into memory; here the file is as long as its entries. Both programs read both.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::errors::StorageError;
+use super::fs;
+
+/// Entries kept in memory after they were written.
+const KEPT: usize = 256;
+/// Unwritten entries that trigger a write.
+const WRITE_AT: usize = 512;
+
+pub(super) struct EntryFile<const SIZE: usize> {
+    path: PathBuf,
+    file: Option<File>,
+    /// Entries `[0, written)` are in the file.
+    written: usize,
+    /// Entries `[cached_from, len)` are in `cache`; `cached_from <= written`.
+    cached_from: usize,
+    cache: Vec<[u8; SIZE]>,
+}
+
+impl<const SIZE: usize> EntryFile<SIZE> {
+    /// The file of a segment that exists already; it is opened at the first use.
+    pub(super) fn existing(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
+        let len = fs::size(&path)?.unwrap_or(0) as usize / SIZE;
+        Ok(EntryFile { path, file: None, written: len, cached_from: len, cache: Vec::new() })
+    }
+
+    /// A new, empty file.
+    pub(super) fn create(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
+        let mut created = EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new() };
+        let path = created.path.clone();
+        fs::set_len(created.file()?, &path, 0)?;
+        Ok(created)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.cached_from + self.cache.len()
+    }
+
+    /// Opens the file now, so that it stays readable after it was renamed.
+    pub(super) fn file(&mut self) -> Result<&File, StorageError> {
+        if self.file.is_none() {
+            self.file = Some(fs::open_or_create(&self.path)?);
+        }
+        Ok(self.file.as_ref().expect("opened above"))
+    }
+
+    /// Gives the descriptor and the cached entries back; only for a file that is written out.
+    pub(super) fn release(&mut self) {
+        if self.written == self.len() {
+            self.cached_from = self.written;
+            self.cache = Vec::new();
+            self.file = None;
+        }
+    }
+
+    /// Entry `n`, which must exist.
+    pub(super) fn entry(&mut self, n: usize) -> Result<[u8; SIZE], StorageError> {
+        debug_assert!(n < self.len());
+        if n >= self.cached_from {
+            return Ok(self.cache[n - self.cached_from]);
+        }
+        let path = self.path.clone();
+        let mut entry = [0; SIZE];
+        // A short read means that someone cut the file below us; zeroes then read as an entry before all others, and the scan
+        // that follows every lookup starts at the beginning of the segment.
+        fs::read_at(self.file()?, &path, &mut entry, (n * SIZE) as u64)?;
+        Ok(entry)
+    }
+
+    /// How many entries at the front satisfy `pred`, which holds for a prefix of them.
+    pub(super) fn partition_point(&mut self, pred: impl Fn(&[u8; SIZE]) -> bool) -> Result<usize, StorageError> {
+        if let Some(first) = self.cache.first()
+            && pred(first)
+        {
+            return Ok(self.cached_from + self.cache.partition_point(pred));
+        }
+        let (mut low, mut high) = (0, self.cached_from);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if pred(&self.entry(middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    pub(super) fn push(&mut self, entry: [u8; SIZE]) -> Result<(), StorageError> {
+        self.cache.push(entry);
+        if self.len() - self.written >= WRITE_AT { self.write_out() } else { Ok(()) }
+    }
+
+    /// Keeps the first `len` entries.
+    pub(super) fn truncate(&mut self, len: usize) -> Result<(), StorageError> {
+        if len >= self.len() {
+            return Ok(());
+        }
+        if len <= self.cached_from {
+            self.cached_from = len;
+            self.cache.clear();
+        } else {
+            self.cache.truncate(len - self.cached_from);
+        }
+        if len < self.written {
+            let path = self.path.clone();
+            fs::set_len(self.file()?, &path, (len * SIZE) as u64)?;
+            self.written = len;
+        }
+        Ok(())
+    }
+
+    /// Empties the file whatever its length is (it may be preallocated, or not a multiple of the entry size).
+    pub(super) fn reset(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        fs::set_len(self.file()?, &path, 0)?;
+        (self.written, self.cached_from) = (0, 0);
+        self.cache.clear();
+        Ok(())
+    }
+
+    /// Writes what is only in memory, without syncing.
+    pub(super) fn write_out(&mut self) -> Result<(), StorageError> {
+        if self.written < self.len() {
+            let path = self.path.clone();
+            let (from, position) = (self.written - self.cached_from, (self.written * SIZE) as u64);
+            let bytes = self.cache[from..].concat();
+            fs::write_at(self.file()?, &path, &bytes, position)?;
+            self.written = self.len();
+        }
+        if self.cache.len() > KEPT + WRITE_AT {
+            let dropped = self.cache.len() - KEPT;
+            self.cache.drain(..dropped);
+            self.cached_from += dropped;
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs.
+    pub(super) fn flush(&mut self) -> Result<(), StorageError> {
+        self.write_out()?;
+        match &self.file {
+            Some(file) => fs::sync(file, &self.path),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(n: usize) -> [u8; 4] {
+        (n as u32).to_be_bytes()
+    }
+
+    #[test]
+    fn entries_are_found_in_memory_and_in_the_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("index");
+        let mut file = EntryFile::<4>::create(path.clone()).expect("created");
+        for n in 0..3000 {
+            file.push(numbered(n)).expect("pushed");
+        }
+        assert_eq!(file.len(), 3000);
+        for target in [0, 1, 700, 1500, 2990, 2999, 4000] {
+            let found = file.partition_point(|entry| *entry <= numbered(target)).expect("searched");
+            assert_eq!(found, (target + 1).min(3000));
+        }
+        assert_eq!(file.entry(5).expect("read"), numbered(5));
+        file.flush().expect("flushed");
+        file.release();
+        assert_eq!(file.partition_point(|entry| *entry < numbered(2999)).expect("searched"), 2999);
+        let mut again = EntryFile::<4>::existing(path).expect("opened");
+        assert_eq!((again.len(), again.entry(2999).expect("read")), (3000, numbered(2999)));
+    }
+
+    #[test]
+    fn truncation_reaches_the_file_and_the_memory() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("index");
+        let mut file = EntryFile::<4>::create(path.clone()).expect("created");
+        for n in 0..1000 {
+            file.push(numbered(n)).expect("pushed");
+        }
+        for len in [900, 600, 100] {
+            file.truncate(len).expect("truncated");
+            assert_eq!(file.len(), len);
+        }
+        file.push(numbered(100)).expect("pushed");
+        file.flush().expect("flushed");
+        assert_eq!(fs::size(&path).expect("size"), Some(101 * 4));
+    }
+}
