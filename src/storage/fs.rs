@@ -74,6 +74,12 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// Renames a file; [`sync_dir`] follows.
+pub fn rename_unsynced(from: &Path, to: &Path) -> Result<(), StorageError> {
+    faults::check(to)?;
+    fs::rename(from, to).map_err(failed(from))
+}
+
 /// Syncs a directory: what was created, renamed or removed in it is then durable.
 pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     faults::check(dir)?;

@@ -18,5 +18,7 @@ pub mod log_dirs;
 pub mod meta_properties;
 pub mod partition_metadata;
 mod producer_state;
+mod scan;
+mod segment;
 mod time_index;
 mod txn_index;

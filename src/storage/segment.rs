@@ -1,0 +1,608 @@
+//! One segment: a `.log` file and its indexes. Sources: `LogSegment`, `FileRecords`.
+//!
+//! ```text
+//!   00000000000000000100.log        batches, nothing else
+//!   00000000000000000100.index      offset    -> position     an entry every index.interval.bytes
+//!   00000000000000000100.timeindex  timestamp -> offset       with each of those, and one when the segment is rolled or closed
+//!   00000000000000000100.txnindex   aborted transactions      only when there are some
+//! ```
+//!
+//! Invariant: `size` is published after the bytes below it are in the file, so a reader that loads it may read up to it.
+//! Invariant: only the owner of the log's writer lock appends and truncates.
+//!
+//! Differs: `preallocate` is not obeyed (files grow as they are written); a file that Kafka preallocated is cut at its last batch.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::protocol::batch::{BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, ControlRecord, ControlRecordType};
+
+use super::config::LogConfig;
+use super::epochs::LeaderEpochs;
+use super::errors::StorageError;
+use super::fs;
+use super::index::OffsetIndex;
+use super::log::AppendOrigin;
+use super::producer_state::{BatchKind, CompletedTxn, EndTxnMarker, ProducerBatch, ProducerState};
+use super::scan::{Headers, Located, WholeBatches};
+use super::time_index::{TimeIndex, TimestampOffset};
+use super::txn_index::{AbortedTxn, TxnIndex};
+
+/// A batch on its way to the file: its header, which is stamped, and its records, which are not touched.
+pub(super) struct StampedBatch<'a> {
+    pub(super) header: BatchHeader,
+    pub(super) header_bytes: [u8; BATCH_OVERHEAD],
+    pub(super) payload: Cow<'a, [u8]>,
+}
+
+impl<'a> StampedBatch<'a> {
+    /// A batch as it is.
+    pub(super) fn from_view(batch: &BatchView<'a>) -> StampedBatch<'a> {
+        let header_bytes = batch.bytes()[..BATCH_OVERHEAD].try_into().expect("a parsed batch has a whole header");
+        StampedBatch { header: *batch.header(), header_bytes, payload: Cow::Borrowed(batch.payload()) }
+    }
+
+    /// Both fields lie outside the checksum.
+    pub(super) fn set_offset_and_epoch(&mut self, base_offset: i64, leader_epoch: i32) {
+        self.header.base_offset = base_offset;
+        self.header.partition_leader_epoch = leader_epoch;
+        self.header_bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+        self.header_bytes[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+    }
+
+    /// Sets attributes and maximum timestamp, and the checksum to match.
+    pub(super) fn set_timestamps(&mut self, attributes: i16, max_timestamp: i64) {
+        self.header.attributes = attributes;
+        self.header.max_timestamp = max_timestamp;
+        self.header_bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+        self.header_bytes[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&self.header_bytes[21..]), &self.payload);
+        self.header.crc = crc;
+        self.header_bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        BATCH_OVERHEAD + self.payload.len()
+    }
+}
+
+/// What the producer state needs of a batch; None without a producer id. An error when a control record cannot be read.
+pub(super) fn producer_batch(header: &BatchHeader, view: impl FnOnce() -> Option<EndTxnMarker>) -> Option<ProducerBatch> {
+    header.has_producer_id().then(|| ProducerBatch {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        last_sequence: header.last_sequence(),
+        base_offset: header.base_offset,
+        last_offset: header.last_offset(),
+        max_timestamp: header.max_timestamp,
+        is_transactional: header.is_transactional(),
+        kind: if header.is_control() { BatchKind::Control(view()) } else { BatchKind::Data },
+    })
+}
+
+/// The transaction marker in a control batch; None when it is empty or holds another kind.
+pub(super) fn end_txn_marker(batch: &BatchView<'_>) -> Option<EndTxnMarker> {
+    let record = batch.records().next()?.ok()?;
+    let commit = match ControlRecordType::parse(record.key.as_ref()?)? {
+        ControlRecordType::Commit => true,
+        ControlRecordType::Abort => false,
+        _ => return None,
+    };
+    let coordinator_epoch = ControlRecord::coordinator_epoch(record.value.as_ref()?)?;
+    Some(EndTxnMarker { commit, coordinator_epoch, timestamp: record.timestamp })
+}
+
+/// A place in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) base_offset: i64,
+    pub(super) position: u64,
+    pub(super) size_bytes: usize,
+}
+
+/// When a segment must make way for the next one.
+pub(super) struct RollParams {
+    pub(super) max_segment_ms: i64,
+    pub(super) max_segment_bytes: u64,
+    pub(super) max_timestamp: i64,
+    pub(super) last_offset: i64,
+    pub(super) append_bytes: u64,
+    pub(super) now_ms: i64,
+}
+
+struct Inner {
+    offset_index: OffsetIndex,
+    time_index: TimeIndex,
+    txn_index: TxnIndex,
+    /// The largest timestamp so far; None until someone asks.
+    max_timestamp: Option<TimestampOffset>,
+    /// Maximum timestamp of the first batch; None until someone asks or while there is none.
+    first_batch_timestamp: Option<i64>,
+    created_ms: i64,
+    bytes_since_last_index_entry: u64,
+}
+
+impl Inner {
+    fn max_timestamp(&mut self) -> Result<TimestampOffset, StorageError> {
+        match self.max_timestamp {
+            Some(known) => Ok(known),
+            None => Ok(*self.max_timestamp.insert(self.time_index.last()?)),
+        }
+    }
+
+    /// Notes a batch that begins at `position`, with an index entry when it is due.
+    fn note_batch(&mut self, header: &BatchHeader, position: u64, index_interval_bytes: u64) -> Result<(), StorageError> {
+        if header.max_timestamp > self.max_timestamp()?.timestamp {
+            self.max_timestamp = Some(TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() });
+        }
+        if self.bytes_since_last_index_entry > index_interval_bytes {
+            self.offset_index.append(header.last_offset(), position)?;
+            let max_timestamp = self.max_timestamp()?;
+            self.time_index.maybe_append(max_timestamp)?;
+            self.bytes_since_last_index_entry = 0;
+        }
+        self.bytes_since_last_index_entry += header.size_bytes() as u64;
+        Ok(())
+    }
+}
+
+/// One segment. Shared: reads run beside the one writer.
+pub(super) struct Segment {
+    base_offset: i64,
+    path: PathBuf,
+    file: Mutex<Option<Arc<File>>>,
+    size: AtomicU64,
+    index_interval_bytes: u64,
+    roll_jitter_ms: i64,
+    inner: Mutex<Inner>,
+}
+
+pub(super) const LOG_SUFFIX: &str = ".log";
+pub(super) const INDEX_SUFFIX: &str = ".index";
+pub(super) const TIME_INDEX_SUFFIX: &str = ".timeindex";
+pub(super) const TXN_INDEX_SUFFIX: &str = ".txnindex";
+pub(super) const DELETED_SUFFIX: &str = ".deleted";
+
+/// The path of a segment's file: 20 digits, `suffix`, and perhaps a second suffix (`.cleaned`, `.swap`).
+pub(super) fn segment_path(dir: &Path, base_offset: i64, suffix: &str, second: &str) -> PathBuf {
+    dir.join(format!("{base_offset:020}{suffix}{second}"))
+}
+
+impl Segment {
+    /// Opens the segment whose `.log` is there, or begins a new one. `second` is "" but for the cleaner.
+    pub(super) fn open(
+        dir: &Path,
+        base_offset: i64,
+        config: &LogConfig,
+        now_ms: i64,
+        create: bool,
+        second: &str,
+    ) -> Result<Segment, StorageError> {
+        let path = |suffix| segment_path(dir, base_offset, suffix, second);
+        let log_path = path(LOG_SUFFIX);
+        let mut file = None;
+        if create {
+            let created = fs::open_or_create(&log_path)?;
+            fs::set_len(&created, &log_path, 0)?;
+            file = Some(Arc::new(created));
+        }
+        let inner = Inner {
+            offset_index: OffsetIndex::new(path(INDEX_SUFFIX), base_offset, config.segment_index_bytes, create)?,
+            time_index: TimeIndex::new(path(TIME_INDEX_SUFFIX), base_offset, config.segment_index_bytes, create)?,
+            txn_index: TxnIndex::new(path(TXN_INDEX_SUFFIX), base_offset)?,
+            max_timestamp: None,
+            first_batch_timestamp: None,
+            created_ms: now_ms,
+            bytes_since_last_index_entry: 0,
+        };
+        let roll_jitter_ms = match config.segment_jitter_ms.min(config.segment_ms) {
+            ..=0 => 0,
+            bound => crate::common::random::Random::from_entropy().below(bound as u64) as i64,
+        };
+        Ok(Segment {
+            base_offset,
+            size: AtomicU64::new(fs::size(&log_path)?.unwrap_or(0)),
+            path: log_path,
+            file: Mutex::new(file),
+            index_interval_bytes: config.index_interval_bytes.max(0) as u64,
+            roll_jitter_ms,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// The `.log` file, opened when it is needed first.
+    pub(super) fn file(&self) -> Result<Arc<File>, StorageError> {
+        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*slot {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(fs::open_or_create(&self.path)?);
+        *slot = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Gives the descriptors back until someone needs them again.
+    pub(super) fn release_files(&self) -> Result<(), StorageError> {
+        let mut inner = self.inner();
+        inner.offset_index.file.write_out()?;
+        inner.time_index.file.write_out()?;
+        inner.offset_index.file.release();
+        inner.time_index.file.release();
+        inner.txn_index.file.release();
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+
+    fn is_relative(&self, offset: i64) -> bool {
+        (0..=i64::from(i32::MAX)).contains(&offset.wrapping_sub(self.base_offset))
+    }
+
+    /// Must an append with these properties go to a new segment?
+    pub(super) fn should_roll(&self, params: &RollParams) -> Result<bool, StorageError> {
+        let size = self.size_bytes();
+        if size + params.append_bytes > params.max_segment_bytes || !self.is_relative(params.last_offset) {
+            return Ok(true);
+        }
+        {
+            let inner = self.inner();
+            if inner.offset_index.is_full() || inner.time_index.is_full() {
+                return Ok(true);
+            }
+        }
+        if size == 0 {
+            return Ok(false);
+        }
+        let waited = match self.first_batch_timestamp()? {
+            Some(first) if first >= 0 => params.max_timestamp.saturating_sub(first),
+            _ => params.now_ms - self.inner().created_ms,
+        };
+        Ok(waited > params.max_segment_ms - self.roll_jitter_ms)
+    }
+
+    /// The maximum timestamp of the first batch.
+    pub(super) fn first_batch_timestamp(&self) -> Result<Option<i64>, StorageError> {
+        if let Some(known) = self.inner().first_batch_timestamp {
+            return Ok(Some(known));
+        }
+        let first = self.first_header_from(0)?.map(|located| located.header.max_timestamp);
+        self.inner().first_batch_timestamp = first;
+        Ok(first)
+    }
+
+    fn first_header_from(&self, position: u64) -> Result<Option<Located>, StorageError> {
+        let size = self.size_bytes();
+        if position >= size {
+            return Ok(None);
+        }
+        Headers::new(&*self.file()?, &self.path, position, size).next()
+    }
+
+    /// Appends batches in one write and gives the position of the first.
+    pub(super) fn append(&self, batches: &[StampedBatch<'_>]) -> Result<u64, StorageError> {
+        let start = self.size_bytes();
+        let file = self.file()?;
+        let bytes: usize = batches.iter().map(StampedBatch::size_bytes).sum();
+        let written = if let [batch] = batches {
+            fs::write_vectored_at(&file, &self.path, &mut [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)], start)
+        } else {
+            let parts = batches.iter().flat_map(|batch| [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)]);
+            fs::write_vectored_at(&file, &self.path, &mut parts.collect::<Vec<_>>(), start)
+        };
+        if let Err(error) = written {
+            // What was written of it must not look like a torn tail of something acknowledged; recovery would cut it anyway.
+            let _ = fs::set_len(&file, &self.path, start);
+            return Err(error);
+        }
+        self.size.store(start + bytes as u64, Ordering::Release);
+        let mut inner = self.inner();
+        let mut position = start;
+        for batch in batches {
+            inner.note_batch(&batch.header, position, self.index_interval_bytes)?;
+            position += batch.size_bytes() as u64;
+        }
+        Ok(start)
+    }
+
+    /// Enters an aborted transaction; nothing for a committed one.
+    pub(super) fn append_completed_txn(&self, completed: &CompletedTxn, last_stable_offset: i64) -> Result<(), StorageError> {
+        if !completed.is_aborted {
+            return Ok(());
+        }
+        let CompletedTxn { producer_id, first_offset, last_offset, .. } = *completed;
+        self.inner().txn_index.append(AbortedTxn { producer_id, first_offset, last_offset, last_stable_offset })
+    }
+
+    /// As [`TxnIndex::collect`].
+    pub(super) fn collect_aborted(&self, from: i64, to: i64, found: &mut Vec<AbortedTxn>) -> Result<bool, StorageError> {
+        self.inner().txn_index.collect(from, to, found)
+    }
+
+    /// The first batch whose last offset is at least `offset`, below byte `end`.
+    pub(super) fn translate_offset(&self, offset: i64, end: u64) -> Result<Option<Position>, StorageError> {
+        let from = self.inner().offset_index.lookup(offset)?;
+        let file = self.file()?;
+        let mut headers = Headers::new(&file, &self.path, from, end);
+        while let Some(Located { header, position }) = headers.next()? {
+            if header.last_offset() >= offset {
+                return Ok(Some(Position { base_offset: header.base_offset, position, size_bytes: header.size_bytes() }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The offset after the last batch.
+    pub(super) fn read_next_offset(&self) -> Result<i64, StorageError> {
+        let size = self.size_bytes();
+        if size == 0 {
+            return Ok(self.base_offset);
+        }
+        let from = self.inner().offset_index.last()?.1;
+        let file = self.file()?;
+        let mut next_offset = self.base_offset;
+        let mut headers = Headers::new(&file, &self.path, from, size);
+        while let Some(located) = headers.next()? {
+            next_offset = located.header.next_offset();
+        }
+        Ok(next_offset)
+    }
+
+    /// The first record at or after `starting_offset` whose timestamp is at least `timestamp`: its timestamp, offset and leader epoch.
+    pub(super) fn find_offset_by_timestamp(&self, timestamp: i64, starting_offset: i64) -> Result<Option<(i64, i64, i32)>, StorageError> {
+        let from = {
+            let mut inner = self.inner();
+            let floor = inner.time_index.lookup(timestamp)?.offset.max(starting_offset);
+            inner.offset_index.lookup(floor)?
+        };
+        self.find_record(from, |header| header.max_timestamp >= timestamp, |at, offset| at >= timestamp && offset >= starting_offset)
+    }
+
+    /// The first record that has the segment's largest timestamp, as [`Segment::find_offset_by_timestamp`].
+    pub(super) fn find_max_timestamp(&self) -> Result<Option<(i64, i64, i32)>, StorageError> {
+        let (max, from) = {
+            let mut inner = self.inner();
+            let max = inner.max_timestamp()?;
+            (max.timestamp, inner.offset_index.lookup(max.offset)?)
+        };
+        self.find_record(from, |header| header.max_timestamp == max, |at, _| at == max)
+    }
+
+    fn find_record(
+        &self,
+        from: u64,
+        in_batch: impl Fn(&BatchHeader) -> bool,
+        is_it: impl Fn(i64, i64) -> bool,
+    ) -> Result<Option<(i64, i64, i32)>, StorageError> {
+        let size = self.size_bytes();
+        let file = self.file()?;
+        let mut headers = Headers::new(&file, &self.path, from, size);
+        while let Some(Located { header, position }) = headers.next()? {
+            if !in_batch(&header) {
+                continue;
+            }
+            let mut batches = WholeBatches::new(&file, &self.path, position, size);
+            let Some(Ok(batch)) = batches.next()? else { break };
+            // An unreadable record ends the search in its batch, as if it held no such record.
+            let mut summaries = batch.summaries(Default::default()).map_while(Result::ok);
+            if let Some(record) = summaries.find(|record| is_it(record.timestamp, record.offset)) {
+                return Ok(Some((record.timestamp, record.offset, header.partition_leader_epoch)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest timestamp, -1 when there is none.
+    pub(super) fn max_timestamp(&self) -> Result<i64, StorageError> {
+        Ok(self.inner().max_timestamp()?.timestamp)
+    }
+
+    /// The largest timestamp, or when the file was changed last.
+    pub(super) fn largest_timestamp(&self) -> Result<i64, StorageError> {
+        match self.max_timestamp()? {
+            timestamp @ 0.. => Ok(timestamp),
+            _ => fs::modified_ms(&self.path),
+        }
+    }
+
+    /// Calls `visit` with each whole batch in `[from, to)` until it gives false.
+    pub(super) fn visit_batches(
+        &self,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(&BatchView<'_>, u64) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let file = self.file()?;
+        let mut batches = WholeBatches::new(&file, &self.path, from, to);
+        loop {
+            let position = batches.position();
+            match batches.next()? {
+                Some(Ok(batch)) if visit(&batch, position)? => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads the whole segment, cuts it at the first batch that is not whole and valid, rebuilds its indexes, and brings `producers` and
+    /// `epochs` up to its end. Gives the number of bytes that were cut off.
+    pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {
+        let size = self.size_bytes();
+        let file = self.file()?;
+        let mut inner = self.inner();
+        inner.offset_index.file.reset()?;
+        inner.time_index.reset()?;
+        inner.txn_index.reset()?;
+        inner.max_timestamp = None;
+        inner.first_batch_timestamp = None;
+        inner.bytes_since_last_index_entry = 0;
+        let mut batches = WholeBatches::new(&file, &self.path, 0, size);
+        let mut next_offset = self.base_offset;
+        let valid = loop {
+            let position = batches.position();
+            let batch = match batches.next()? {
+                None => break position,
+                Some(batch) => batch.and_then(|batch| self.check_recovered(&batch, next_offset).map(|()| batch)),
+            };
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), position, %error, "found an invalid batch; the log is cut here");
+                    break position;
+                }
+            };
+            let header = batch.header();
+            inner.note_batch(header, position, self.index_interval_bytes)?;
+            if epochs.latest().is_none_or(|(latest, _)| header.partition_leader_epoch > latest) {
+                epochs.assign(header.partition_leader_epoch, header.base_offset)?;
+            }
+            if let Some(producer_batch) = producer_batch(header, || end_txn_marker(&batch)) {
+                let mut append = producers.prepare_update(producer_batch.producer_id);
+                // A replica takes what its leader has accepted, so only an impossible transaction state is left to refuse.
+                if let Ok(completed) = append.append(&producer_batch, AppendOrigin::Replication, producers.topic_partition()) {
+                    producers.update(append);
+                    if let Some(completed) = completed {
+                        if completed.is_aborted {
+                            let CompletedTxn { producer_id, first_offset, last_offset, .. } = completed;
+                            let last_stable_offset = producers.last_stable_offset_after(&completed);
+                            inner.txn_index.append(AbortedTxn { producer_id, first_offset, last_offset, last_stable_offset })?;
+                        }
+                        producers.complete_txn(&completed);
+                    }
+                }
+            }
+            producers.set_map_end_offset(header.next_offset());
+            next_offset = header.next_offset();
+        };
+        if valid < size {
+            fs::set_len(&file, &self.path, valid)?;
+            self.size.store(valid, Ordering::Release);
+        }
+        let max_timestamp = inner.max_timestamp()?;
+        inner.time_index.maybe_append(max_timestamp)?;
+        inner.offset_index.file.write_out()?;
+        inner.time_index.file.write_out()?;
+        Ok(size - valid)
+    }
+
+    fn check_recovered(&self, batch: &BatchView<'_>, next_offset: i64) -> Result<(), BatchError> {
+        batch.verify_crc()?;
+        let header = batch.header();
+        let ascending = header.base_offset >= next_offset && header.last_offset() >= header.base_offset;
+        if ascending && self.is_relative(header.last_offset()) {
+            Ok(())
+        } else {
+            let (first, last) = (header.base_offset, header.last_offset());
+            Err(BatchError::InvalidBatch(format!("offsets {first} to {last} do not follow {next_offset}")))
+        }
+    }
+
+    /// Cuts everything from `offset` on, beginning with the batch that holds it.
+    pub(super) fn truncate_to(&self, offset: i64, now_ms: i64) -> Result<(), StorageError> {
+        let mapping = self.translate_offset(offset, self.size_bytes())?;
+        let file = self.file()?;
+        let mut inner = self.inner();
+        inner.offset_index.truncate_to(offset)?;
+        inner.time_index.truncate_to(offset)?;
+        inner.txn_index.truncate_to(offset)?;
+        if let Some(mapping) = mapping {
+            self.size.store(mapping.position, Ordering::Release);
+            fs::set_len(&file, &self.path, mapping.position)?;
+        }
+        let size = self.size_bytes();
+        if size == 0 {
+            inner.created_ms = now_ms;
+            inner.first_batch_timestamp = None;
+        }
+        inner.bytes_since_last_index_entry = 0;
+        // The largest timestamp may have been cut off: take the last index entry's, or a larger one from the batches after it.
+        let mut max = inner.time_index.last()?;
+        let mut headers = Headers::new(&file, &self.path, inner.offset_index.lookup(max.offset)?, size);
+        while let Some(Located { header, .. }) = headers.next()? {
+            if header.max_timestamp > max.timestamp {
+                max = TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
+            }
+        }
+        inner.max_timestamp = Some(max);
+        Ok(())
+    }
+
+    /// The last entry of the time index, and the index files complete on disk: before the next segment begins, and at a clean stop.
+    pub(super) fn on_become_inactive(&self) -> Result<(), StorageError> {
+        let mut inner = self.inner();
+        let max_timestamp = inner.max_timestamp()?;
+        inner.time_index.maybe_append(max_timestamp)?;
+        inner.offset_index.file.write_out()?;
+        inner.time_index.file.write_out()
+    }
+
+    /// fsync of the log and its indexes.
+    pub(super) fn flush(&self) -> Result<(), StorageError> {
+        let file = self.file()?;
+        fs::sync(&file, &self.path)?;
+        let mut inner = self.inner();
+        inner.offset_index.file.flush()?;
+        inner.time_index.file.flush()?;
+        inner.txn_index.file.flush()
+    }
+
+    /// Does the transaction index belong to this segment, and are the others there and well-formed? Else they are rebuilt.
+    pub(super) fn indexes_are_sane(&self) -> Result<bool, StorageError> {
+        let mut inner = self.inner();
+        let index_size = fs::size(inner.offset_index.file.path())?;
+        let time_index_size = fs::size(inner.time_index.file.path())?;
+        let (Some(index_size), Some(time_index_size)) = (index_size, time_index_size) else { return Ok(false) };
+        // A preallocated index ends with entries of zeroes, which lie before its first one.
+        let sane = index_size % 8 == 0
+            && time_index_size % 12 == 0
+            && (index_size == 0 || inner.offset_index.last()?.0 > self.base_offset)
+            && inner.offset_index.last()?.1 < self.size_bytes().max(1)
+            && (time_index_size == 0 || inner.time_index.last()?.timestamp > 0 || time_index_size == 12);
+        Ok(sane && inner.txn_index.is_sane()?)
+    }
+
+    /// Renames the files to `.deleted` and gives their new paths, for unlinking later. Readers that hold the segment can finish.
+    pub(super) fn mark_deleted(&self) -> Result<Vec<PathBuf>, StorageError> {
+        self.rename_files(|path| fs::with_suffix(path, DELETED_SUFFIX))
+    }
+
+    /// Renames the files; those who use them must hold this segment. Gives the new paths.
+    pub(super) fn rename_files(&self, rename: impl Fn(&Path) -> PathBuf) -> Result<Vec<PathBuf>, StorageError> {
+        self.file()?;
+        let mut inner = self.inner();
+        inner.offset_index.file.file()?;
+        inner.time_index.file.file()?;
+        let mut paths = vec![self.path.clone(), inner.offset_index.file.path().to_owned(), inner.time_index.file.path().to_owned()];
+        if fs::exists(inner.txn_index.file.path()) {
+            inner.txn_index.file.file()?;
+            paths.push(inner.txn_index.file.path().to_owned());
+        }
+        for path in &mut paths {
+            let renamed = rename(path);
+            fs::rename_unsynced(path, &renamed)?;
+            *path = renamed;
+        }
+        if let Some(dir) = self.path.parent() {
+            fs::sync_dir(dir)?;
+        }
+        Ok(paths)
+    }
+}
