@@ -81,7 +81,15 @@ macro_rules! served_apis {
 
 served_apis! {
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
+    DeleteRecords(DeleteRecordsRequest): 0..=2 => delete_records;
+    DescribeLogDirs(DescribeLogDirsRequest): 1..=5 => describe_log_dirs;
+    DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
+    Fetch(FetchRequest): 4..=18 => fetch;
+    InitProducerId(InitProducerIdRequest): 0..=5 => init_producer_id;
+    ListOffsets(ListOffsetsRequest): 1..=11 => list_offsets;
     Metadata(MetadataRequest): 0..=13 => metadata;
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;
+    Produce(ProduceRequest): 3..=13 => produce;
 }
 
 /// The served API with this key.

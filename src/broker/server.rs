@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::BrokerConfig;
 use super::fetch_session::FetchSessions;
+use super::producer_ids::ProducerIds;
 use super::quorum::ControllerHandle;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
@@ -22,6 +23,7 @@ pub struct Broker {
     pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) producer_ids: ProducerIds,
     shutdown: watch::Sender<bool>,
 }
 
@@ -38,6 +40,7 @@ impl Broker {
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         Broker {
             fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
+            producer_ids: ProducerIds::default(),
             shutdown: watch::Sender::new(false),
             config,
             clock,

@@ -4,4 +4,12 @@
 //! Deliberate differences from Kafka are marked `Differs:` in a handler's header.
 
 pub(crate) mod api_versions;
+pub(crate) mod delete_records;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
+pub(crate) mod fetch;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
 pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;

@@ -1,0 +1,45 @@
+//! DescribeProducers 0: the producers a partition's log remembers (KIP-664). Source: `KafkaApis.handleDescribeProducersRequest`.
+
+use std::sync::Arc;
+
+use crate::broker::request_context::RequestContext;
+use crate::broker::server::Broker;
+use crate::broker::topics;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use crate::protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
+
+pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut response = TopicResponse { name: topic.name, ..Default::default() };
+        for partition_index in topic.partition_indexes {
+            let producers = match topics::is_valid_name(&response.name) {
+                true => producers(broker, &response.name, partition_index),
+                false => Err(ErrorCode::InvalidTopicException),
+            };
+            response.partitions.push(match producers {
+                Ok(active_producers) => PartitionResponse { partition_index, active_producers, ..Default::default() },
+                Err(error) => PartitionResponse { partition_index, error_code: error.code(), ..Default::default() },
+            });
+        }
+        topics.push(response);
+    }
+    DescribeProducersResponse { topics, ..Default::default() }
+}
+
+fn producers(broker: &Broker, topic: &str, partition: i32) -> Result<Vec<ProducerState>, ErrorCode> {
+    let log = broker.replicas.partition(topic, partition)?.log()?;
+    let active = log.active_producers().into_iter();
+    Ok(active
+        .map(|it| ProducerState {
+            producer_id: it.producer_id,
+            producer_epoch: i32::from(it.producer_epoch),
+            last_sequence: it.last_sequence,
+            last_timestamp: it.last_timestamp,
+            coordinator_epoch: it.coordinator_epoch,
+            current_txn_start_offset: it.current_txn_start_offset,
+            ..Default::default()
+        })
+        .collect())
+}

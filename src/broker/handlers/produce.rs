@@ -1,0 +1,318 @@
+//! Produce 3-13: appends one record batch to each of any number of partitions. Sources: `KafkaApis.handleProduceRequest`,
+//! `ReplicaManager.appendRecords`, `ProduceRequest.validateRecords`.
+//!
+//! - `acks=0`: no response; an error closes the connection, the only way this client can learn of it. `acks=1`: after the leader's
+//!   append. `acks=-1`: after the high watermark has passed it, or REQUEST_TIMED_OUT after the request's timeout.
+//! - From version 13 on topics are named by id; an unknown id is UNKNOWN_TOPIC_ID.
+//! - From version 10 on NOT_LEADER_OR_FOLLOWER carries the leader (KIP-951); from version 8 on a refused batch carries the records at
+//!   fault (KIP-467).
+//!
+//! Differs: transactions are not served yet, so a transactional batch is INVALID_TXN_STATE.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::dispatch::Answer;
+use crate::broker::request_context::RequestContext;
+use crate::broker::server::Broker;
+use crate::broker::{leader_endpoints, topics};
+use crate::metadata::image::MetadataImage;
+use crate::protocol::batch::{BatchError, Batches};
+use crate::protocol::compression::Compression;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use crate::protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use crate::protocol::messages::{ProduceRequest, ProduceResponse};
+use crate::protocol::records::Records;
+use crate::replication::partition::{Partition, PartitionAppendError};
+use crate::replication::waiters::Waiter;
+use crate::storage::errors::{AppendError, RecordError};
+use crate::storage::log::AppendOrigin;
+
+/// The client that may write to internal topics.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// A refusal of one partition's records.
+#[derive(Debug)]
+struct Refusal {
+    code: ErrorCode,
+    /// Only where Kafka gives more than the code's own text.
+    message: Option<String>,
+    record_errors: Vec<RecordError>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Refusal {
+        Refusal { code, message: None, record_errors: Vec::new() }
+    }
+}
+
+impl From<PartitionAppendError> for Refusal {
+    fn from(error: PartitionAppendError) -> Refusal {
+        let code = error.error_code();
+        match error {
+            PartitionAppendError::Log(
+                AppendError::InvalidRecord { message, record_errors } | AppendError::InvalidTimestamp { message, record_errors },
+            ) => Refusal { code, message: Some(message), record_errors },
+            _ => code.into(),
+        }
+    }
+}
+
+/// A partition whose `acks=-1` is still to come: where its response is and up to which offset it must be replicated.
+struct Pending {
+    partition: Arc<Partition>,
+    topic_at: usize,
+    partition_at: usize,
+    last_offset: i64,
+    leader_epoch: i32,
+}
+
+pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
+    let image = broker.image();
+    let acks = request.acks;
+    let mut pending = Vec::new();
+    let mut responses: Vec<TopicProduceResponse> = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        responses.push(append_topic(broker, ctx, &image, acks, topic, responses.len(), &mut pending));
+    }
+    if acks == 0 {
+        let failed = responses.iter().flat_map(|topic| topic.partition_responses.iter().map(move |partition| (topic, partition)));
+        let mut failed = failed.filter(|(_, partition)| partition.error_code != ErrorCode::None.code());
+        return match failed.next() {
+            None => Answer::Nothing,
+            Some((topic, partition)) => Answer::Close(format!(
+                "a produce request with acks=0 failed for {}-{}: {}",
+                topic.name,
+                partition.index,
+                ErrorCode::from_code(partition.error_code).name()
+            )),
+        };
+    }
+    if !pending.is_empty() {
+        wait_for_replicas(&mut responses, pending, request.timeout_ms).await;
+    }
+    let node_endpoints = name_leaders(&broker.image(), ctx, &mut responses);
+    Answer::Response(ProduceResponse { responses, node_endpoints, ..Default::default() })
+}
+
+fn append_topic(
+    broker: &Broker,
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    acks: i16,
+    topic: TopicProduceData,
+    topic_at: usize,
+    pending: &mut Vec<Pending>,
+) -> TopicProduceResponse {
+    let mut response =
+        TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses: Vec::new(), ..Default::default() };
+    let by_id = ctx.api_version >= 13;
+    let mut refusal = None;
+    if by_id {
+        match image.topics.topic_by_id(response.topic_id) {
+            Some(found) => response.name = found.name.clone(),
+            None => refusal = Some(ErrorCode::UnknownTopicId),
+        }
+    }
+    if topics::is_internal(&response.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
+        refusal = refusal.or(Some(ErrorCode::InvalidTopicException));
+    }
+    for data in topic.partition_data {
+        let index = data.index;
+        let partition_at = response.partition_responses.len();
+        let appended = match refusal {
+            Some(code) => Err(code.into()),
+            None => append_partition(broker, ctx, acks, &response.name, by_id.then_some(response.topic_id), data),
+        };
+        response.partition_responses.push(match appended {
+            Ok((appended, wait_for)) => {
+                pending.extend(wait_for.map(|(partition, leader_epoch, last_offset)| Pending {
+                    partition,
+                    topic_at,
+                    partition_at,
+                    last_offset,
+                    leader_epoch,
+                }));
+                PartitionProduceResponse { index, ..appended }
+            }
+            Err(refusal) => refused(index, refusal),
+        });
+    }
+    response
+}
+
+type Appended = (PartitionProduceResponse, Option<(Arc<Partition>, i32, i64)>);
+
+fn append_partition(
+    broker: &Broker,
+    ctx: &RequestContext,
+    acks: i16,
+    topic: &str,
+    topic_id: Option<crate::common::uuid::Uuid>,
+    data: PartitionProduceData,
+) -> Result<Appended, Refusal> {
+    let partition = broker.replicas.partition(topic, data.index)?;
+    if topic_id.is_some_and(|id| id != partition.topic_id()) {
+        return Err(ErrorCode::UnknownTopicId.into());
+    }
+    let records = match data.records {
+        Some(Records::Bytes(bytes)) => bytes,
+        // A request never carries a file; an absent field has no batches.
+        Some(Records::File(_)) | None => Bytes::new(),
+    };
+    validate(ctx.api_version, &records)?;
+    if !(-1..=1).contains(&acks) {
+        return Err(ErrorCode::InvalidRequiredAcks.into());
+    }
+    let leader_epoch = partition.leader_epoch();
+    let info = partition.append_as_leader(&records, AppendOrigin::Client, acks)?;
+    let response = PartitionProduceResponse {
+        base_offset: info.first_offset,
+        log_append_time_ms: info.log_append_time_ms,
+        log_start_offset: info.log_start_offset,
+        ..Default::default()
+    };
+    let replicated = acks != -1 || partition.is_replicated(info.last_offset, leader_epoch)?;
+    Ok((response, (!replicated).then_some((partition, leader_epoch, info.last_offset))))
+}
+
+/// What a produce request may carry for one partition: one batch of magic 2.
+fn validate(version: i16, records: &[u8]) -> Result<(), Refusal> {
+    let invalid = |text: &str| {
+        let message = Some(format!("Produce requests with version {version} {text}"));
+        Err(Refusal { code: ErrorCode::InvalidRecord, message, record_errors: Vec::new() })
+    };
+    let mut batches = Batches::new(records);
+    let batch = match batches.next() {
+        // A torn batch is none at all, as Kafka reads it.
+        None | Some(Err(BatchError::Truncated { .. })) => return invalid("must have at least one record batch per partition"),
+        Some(Err(BatchError::OldMagic { .. })) => return invalid("are only allowed to contain record batches with magic version 2"),
+        Some(Err(_)) => return Err(ErrorCode::CorruptMessage.into()),
+        Some(Ok(batch)) => batch,
+    };
+    if version < 7 && batch.header().compression().is_ok_and(|compression| compression == Compression::Zstd) {
+        return Err(ErrorCode::UnsupportedCompressionType.into());
+    }
+    if batches.next().is_some_and(|next| !matches!(next, Err(BatchError::Truncated { .. }))) {
+        return invalid("are only allowed to contain exactly one record batch per partition");
+    }
+    if batch.header().is_transactional() {
+        let message = Some("transactions are not served by this broker yet".to_owned());
+        return Err(Refusal { code: ErrorCode::InvalidTxnState, message, record_errors: Vec::new() });
+    }
+    Ok(())
+}
+
+fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: refusal.code.code(),
+        base_offset: -1,
+        record_errors: refusal
+            .record_errors
+            .into_iter()
+            .map(|error| BatchIndexAndErrorMessage {
+                batch_index: error.batch_index,
+                batch_index_error_message: Some(error.message),
+                ..Default::default()
+            })
+            .collect(),
+        error_message: refusal.message,
+        ..Default::default()
+    }
+}
+
+/// Waits until every pending partition is replicated, or cannot be any more, or the time is up.
+async fn wait_for_replicas(responses: &mut [TopicProduceResponse], mut pending: Vec<Pending>, timeout_ms: i32) {
+    let waiter = Waiter::new();
+    let _registrations: Vec<_> = pending.iter().map(|pending| pending.partition.register(&waiter)).collect();
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    loop {
+        pending.retain(|pending| {
+            let outcome = pending.partition.is_replicated(pending.last_offset, pending.leader_epoch);
+            if let Err(code) = outcome {
+                responses[pending.topic_at].partition_responses[pending.partition_at].error_code = code.code();
+            }
+            outcome == Ok(false)
+        });
+        if pending.is_empty() {
+            return;
+        }
+        if tokio::time::timeout_at(deadline, waiter.woken()).await.is_err() {
+            for pending in pending {
+                responses[pending.topic_at].partition_responses[pending.partition_at].error_code = ErrorCode::RequestTimedOut.code();
+            }
+            return;
+        }
+    }
+}
+
+/// Tells clients that asked the wrong broker which one leads. Gives the endpoints of the leaders that were named.
+fn name_leaders(image: &MetadataImage, ctx: &RequestContext, responses: &mut [TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    if ctx.api_version < 10 {
+        return Vec::new();
+    }
+    let mut leaders = Vec::new();
+    for topic in responses {
+        for partition in &mut topic.partition_responses {
+            if partition.error_code != ErrorCode::NotLeaderOrFollower.code() {
+                continue;
+            }
+            let Some(registration) = image.topics.partition(&topic.name, partition.index) else { continue };
+            partition.current_leader =
+                LeaderIdAndEpoch { leader_id: registration.leader, leader_epoch: registration.leader_epoch, ..Default::default() };
+            leaders.push(registration.leader);
+        }
+    }
+    leader_endpoints::of(image, &ctx.listener_name, leaders, |node_id, host, port, rack| NodeEndpoint {
+        node_id,
+        host,
+        port,
+        rack,
+        ..Default::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::batch::BatchBuilder;
+
+    fn batch(compression: Compression) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(compression);
+        builder.append(1, None, Some(b"value"), &[]).expect("a small record");
+        builder.finish_vec().expect("a batch")
+    }
+
+    fn code(version: i16, records: &[u8]) -> ErrorCode {
+        validate(version, records).err().map_or(ErrorCode::None, |refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_partition_gets_exactly_one_batch() {
+        let one = batch(Compression::None);
+        assert_eq!(code(3, &one), ErrorCode::None);
+        assert_eq!(code(3, &[one.clone(), one.clone()].concat()), ErrorCode::InvalidRecord);
+        assert_eq!(code(3, b""), ErrorCode::InvalidRecord);
+        assert_eq!(code(3, &one[..20]), ErrorCode::InvalidRecord);
+    }
+
+    #[test]
+    fn zstd_needs_version_7() {
+        let zstd = batch(Compression::Zstd);
+        assert_eq!(code(6, &zstd), ErrorCode::UnsupportedCompressionType);
+        assert_eq!(code(7, &zstd), ErrorCode::None);
+    }
+
+    #[test]
+    fn old_formats_are_invalid_records() {
+        let mut old = batch(Compression::None);
+        old[16] = 1;
+        assert_eq!(code(9, &old), ErrorCode::InvalidRecord);
+    }
+}
