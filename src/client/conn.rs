@@ -413,7 +413,13 @@ impl Connection {
 
     /// The version at which a request would go out.
     pub fn version_of<R: Request>(&self) -> Result<i16, RequestError> {
-        let ours = R::KEY.versions();
+        self.version_up_to::<R>(i16::MAX)
+    }
+
+    /// As [`Connection::version_of`], for a caller who cannot use what versions above `max` want.
+    pub fn version_up_to<R: Request>(&self, max: i16) -> Result<i16, RequestError> {
+        let mut ours = R::KEY.versions();
+        ours.max = ours.max.min(max);
         let served = &self.handle.served;
         served.highest_common(R::KEY, ours).ok_or_else(|| RequestError::UnsupportedVersion {
             peer: self.handle.peer,
@@ -426,6 +432,11 @@ impl Connection {
     /// Sends a request at the highest common version and waits for its answer, `request.timeout.ms` at most.
     pub async fn send<R: Request>(&self, request: &R) -> Result<R::Response, RequestError> {
         self.start(request)?.answer().await
+    }
+
+    /// As [`Connection::send`], at a version the caller chose.
+    pub async fn send_at<R: Request>(&self, request: &R, version: i16) -> Result<R::Response, RequestError> {
+        self.start_at(request, version, self.handle.options.request_timeout, true)?.answer().await
     }
 
     /// As [`Connection::send`], with a time limit of its own: for requests that the broker holds back on purpose.

@@ -1,11 +1,12 @@
 //! The client side of Kafka's protocol: what the tools, a follower's fetcher and a broker's calls to the controller stand on.
 //!
-//! From the outside in: admin, producer and consumer say what they want of a cluster; [`cluster`] knows which broker that is and keeps
+//! From the outside in: [`admin`], producer and consumer say what they want of a cluster; [`cluster`] knows which broker that is and keeps
 //! metadata; [`pool`] keeps connections; [`conn`] is one connection. [`retry`] decides what an error means for all of them, [`config`] holds
 //! the properties.
 //!
 //! Invariant: nothing here blocks a thread or holds a lock of the standard library over an `await`.
 
+pub mod admin;
 pub mod cluster;
 pub mod config;
 pub mod conn;
@@ -14,6 +15,7 @@ pub mod metadata;
 pub mod pool;
 pub mod retry;
 
+pub use admin::Admin;
 pub use cluster::Cluster;
 pub use config::{ClientConfig, ClientKind, ConfigError};
 pub use error::{ApiError, ClientError};
