@@ -27,7 +27,7 @@ pub(crate) struct Peer {
 pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: Peer) {
     // Without this a response may sit in the kernel until the client acknowledges the one before it.
     let _ = stream.set_nodelay(true);
-    let config = &broker.config;
+    let config = broker.config();
     let idle = Duration::from_millis(u64::try_from(config.connections_max_idle_ms).unwrap_or(u64::MAX / 1_000_000));
     let mut socket = Socket::new(stream, config.socket_request_max_bytes, idle);
     let mut shutdown = broker.shutdown_signal();

@@ -16,4 +16,3 @@ pub mod quorum;
 pub mod request_context;
 pub mod server;
 mod socket;
-mod topics;

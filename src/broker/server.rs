@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::config::BrokerConfig;
+use super::config::{BrokerConfig, DynamicConfig};
 use super::fetch_session::FetchSessions;
 use super::producer_ids::ProducerIds;
 use super::quorum::ControllerHandle;
@@ -16,7 +16,8 @@ use crate::replication::replicas::Replicas;
 
 /// What handlers are given. Shared as `Arc<Broker>`; every field has its own synchronisation.
 pub struct Broker {
-    pub(crate) config: Arc<BrokerConfig>,
+    /// The configs in force; [`Broker::config`] for what they are now.
+    pub(crate) dynamic_config: Arc<DynamicConfig>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster_id: String,
     pub(crate) controller: ControllerHandle,
@@ -30,25 +31,30 @@ pub struct Broker {
 impl Broker {
     /// A broker over its parts; it serves nobody yet.
     pub(crate) fn new(
-        config: Arc<BrokerConfig>,
+        dynamic_config: Arc<DynamicConfig>,
         clock: Arc<dyn Clock>,
         cluster_id: String,
         controller: ControllerHandle,
         metadata: Arc<MetadataCache>,
         replicas: Arc<Replicas>,
     ) -> Broker {
-        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
+        let slots = usize::try_from(dynamic_config.static_config().max_incremental_fetch_session_cache_slots).unwrap_or(0);
         Broker {
             fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
             producer_ids: ProducerIds::default(),
             shutdown: watch::Sender::new(false),
-            config,
+            dynamic_config,
             clock,
             cluster_id,
             controller,
             metadata,
             replicas,
         }
+    }
+
+    /// The configs in force now.
+    pub(crate) fn config(&self) -> Arc<BrokerConfig> {
+        self.dynamic_config.current()
     }
 
     /// The newest metadata.
@@ -58,7 +64,7 @@ impl Broker {
 
     /// This node's id.
     pub(crate) fn node_id(&self) -> i32 {
-        self.config.node_id
+        self.dynamic_config.static_config().node_id
     }
 
     /// Becomes true when the broker stops serving.

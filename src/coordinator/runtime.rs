@@ -152,8 +152,14 @@ type ParkingOperation<S> = Box<dyn FnOnce(&mut S, Now, WaiterId) -> EffectsOf<S>
 
 enum Job<S: Shard> {
     /// `batchable`: reads nothing that an earlier operation's records would change.
-    Run { operation: Operation<S>, batchable: bool },
-    Park { operation: ParkingOperation<S>, answer: oneshot::Sender<Result<S::Parked, ErrorCode>> },
+    Run {
+        operation: Operation<S>,
+        batchable: bool,
+    },
+    Park {
+        operation: ParkingOperation<S>,
+        answer: oneshot::Sender<Result<S::Parked, ErrorCode>>,
+    },
     Unload,
 }
 
@@ -293,11 +299,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
     }
 
     /// Looks at committed state.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        partition: i32,
-        operation: impl FnOnce(&S) -> T + Send + 'static,
-    ) -> Result<T, ErrorCode> {
+    pub async fn read<T: Send + 'static>(&self, partition: i32, operation: impl FnOnce(&S) -> T + Send + 'static) -> Result<T, ErrorCode> {
         self.run(partition, false, move |shard, _| Ok((operation(shard), Effects::default()))).await
     }
 

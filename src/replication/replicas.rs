@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tracing::{error, info, warn};
 
 use super::partition::Partition;
+use crate::common::topic_name;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 use crate::metadata::delta::MetadataDelta;
@@ -23,9 +24,6 @@ use crate::protocol::error_code::ErrorCode;
 use crate::storage::config::LogConfig;
 use crate::storage::log::Log;
 use crate::storage::log_dirs::{LogDirs, LogDirsError};
-
-/// The topic of the metadata log, which lies among the partitions but is not one of ours.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Gives the effective log configs of a topic in an image.
 pub type LogConfigs = Box<dyn Fn(&MetadataImage, &str) -> Arc<LogConfig> + Send + Sync>;
@@ -190,7 +188,7 @@ impl Replicas {
         for log in self.log_dirs.logs() {
             let found = log.topic_partition();
             let wanted = image.topics.partition(&found.topic, found.partition).is_some_and(|it| it.replicas.contains(&self.broker_id));
-            if !wanted && found.topic != METADATA_TOPIC {
+            if !wanted && found.topic != topic_name::CLUSTER_METADATA {
                 warn!("{found} is not in the cluster's metadata; setting its log aside");
                 if let Err(failure) = self.log_dirs.mark_stray(found) {
                     error!("the log of {found} could not be set aside: {failure}");

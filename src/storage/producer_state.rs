@@ -567,7 +567,8 @@ fn parse_snapshot(bytes: &[u8]) -> Option<Vec<(i64, ProducerEntry)>> {
             batches.push_back(BatchMetadata { last_sequence, last_offset, offset_delta, timestamp: last_timestamp });
         }
         let current_txn_first_offset = (first_offset >= 0).then_some(first_offset);
-        producers.push((producer_id, ProducerEntry { producer_epoch, coordinator_epoch, last_timestamp, current_txn_first_offset, batches }));
+        producers
+            .push((producer_id, ProducerEntry { producer_epoch, coordinator_epoch, last_timestamp, current_txn_first_offset, batches }));
     }
     Some(producers)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::broker::topics;
+use crate::common::topic_name;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use crate::protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
@@ -22,7 +22,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         let mut result = DeleteRecordsTopicResult { name: topic.name, ..Default::default() };
         for wanted in topic.partitions {
             let deleted = match broker.replicas.partition(&result.name, wanted.partition_index) {
-                Ok(_) if topics::is_internal(&result.name) && !internal_allowed => Err(ErrorCode::InvalidTopicException),
+                Ok(_) if topic_name::is_internal(&result.name) && !internal_allowed => Err(ErrorCode::InvalidTopicException),
                 found => found.and_then(|partition| partition.delete_records(wanted.offset)),
             };
             result.partitions.push(DeleteRecordsPartitionResult {

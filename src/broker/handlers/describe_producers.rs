@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::broker::topics;
+use crate::common::topic_name;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use crate::protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
@@ -14,7 +14,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request:
     for topic in request.topics {
         let mut response = TopicResponse { name: topic.name, ..Default::default() };
         for partition_index in topic.partition_indexes {
-            let producers = match topics::is_valid_name(&response.name) {
+            let producers = match topic_name::validate(&response.name).is_ok() {
                 true => producers(broker, &response.name, partition_index),
                 false => Err(ErrorCode::InvalidTopicException),
             };

@@ -74,7 +74,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     };
 
     let replica_id = if ctx.api_version >= 15 { request.replica_state.replica_id } else { request.replica_id };
-    let max_bytes = usize::try_from(request.max_bytes.min(broker.config.fetch_max_bytes)).unwrap_or(0);
+    let max_bytes = usize::try_from(request.max_bytes.min(broker.config().fetch_max_bytes)).unwrap_or(0);
     let limits = Limits {
         max_bytes,
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),

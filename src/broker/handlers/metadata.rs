@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::broker::auto_topic_creation;
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::broker::topics;
+use crate::common::topic_name;
 use crate::common::uuid::Uuid;
 use crate::metadata::image::{MetadataImage, PartitionRegistration, TopicImage};
 use crate::protocol::error_code::ErrorCode;
@@ -48,7 +48,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
             let names: BTreeSet<&str> = requested.iter().filter_map(|topic| topic.name.as_deref()).collect();
             let missing: Vec<&str> = names.iter().copied().filter(|name| image.topics.topic(name).is_none()).collect();
             let mut refusals: Vec<(String, ErrorCode)> = Vec::new();
-            if !missing.is_empty() && request.allow_auto_topic_creation && broker.config.auto_create_topics_enable {
+            if !missing.is_empty() && request.allow_auto_topic_creation && broker.config().auto_create_topics_enable {
                 refusals = auto_topic_creation::create(broker, ctx, &missing).await;
                 image = broker.image();
             }
@@ -56,7 +56,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
                 Some(topic) => describe(&image, topic, ctx),
                 None => {
                     let refused = refusals.iter().find(|(refused, _)| refused == name).map(|&(_, code)| code);
-                    let code = refused.unwrap_or_else(|| match topics::is_valid_name(name) {
+                    let code = refused.unwrap_or_else(|| match topic_name::validate(name).is_ok() {
                         true => ErrorCode::UnknownTopicOrPartition,
                         false => ErrorCode::InvalidTopicException,
                     });
@@ -101,7 +101,7 @@ fn describe(image: &MetadataImage, topic: &TopicImage, ctx: &RequestContext) -> 
     MetadataResponseTopic {
         name: Some(topic.name.clone()),
         topic_id: topic.id,
-        is_internal: topics::is_internal(&topic.name),
+        is_internal: topic_name::is_internal(&topic.name),
         partitions: topic.partitions.iter().map(|(&index, partition)| describe_partition(image, index, partition, ctx)).collect(),
         ..Default::default()
     }
@@ -151,7 +151,7 @@ fn refusal(error: ErrorCode, name: Option<&str>, topic_id: Uuid) -> MetadataResp
         error_code: error.code(),
         name: name.map(str::to_owned),
         topic_id,
-        is_internal: name.is_some_and(topics::is_internal),
+        is_internal: name.is_some_and(topic_name::is_internal),
         ..Default::default()
     }
 }

@@ -15,9 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::broker::dispatch::Answer;
+use crate::broker::leader_endpoints;
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::broker::{leader_endpoints, topics};
+use crate::common::topic_name;
 use crate::metadata::image::MetadataImage;
 use crate::protocol::batch::{BatchError, Batches};
 use crate::protocol::compression::Compression;
@@ -119,7 +120,7 @@ fn append_topic(
             None => refusal = Some(ErrorCode::UnknownTopicId),
         }
     }
-    if topics::is_internal(&response.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
+    if topic_name::is_internal(&response.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
         refusal = refusal.or(Some(ErrorCode::InvalidTopicException));
     }
     for data in topic.partition_data {

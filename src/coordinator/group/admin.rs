@@ -70,11 +70,7 @@ impl GroupShard {
                 }
                 Some(_) => ErrorCode::NonEmptyGroup,
             };
-            results.push(DeletableGroupResult {
-                group_id: group_id.clone(),
-                error_code: error.code(),
-                ..DeletableGroupResult::default()
-            });
+            results.push(DeletableGroupResult { group_id: group_id.clone(), error_code: error.code(), ..DeletableGroupResult::default() });
         }
         (results, fx)
     }

@@ -4,8 +4,8 @@
 use super::classic_group::{MemberProtocol, join_error};
 use super::records::group_metadata_record;
 use super::{
-    AfterCommit, ClassicGroup, ClassicGroupMember, ClassicGroupState, ClientContext, Completed, Effects, GroupCoordinatorConfig, GroupShard,
-    ParkedResponse, StaticMemberReplaced, Step, TimerAction, TimerKey, WaiterId,
+    AfterCommit, ClassicGroup, ClassicGroupMember, ClassicGroupState, ClientContext, Completed, Effects, GroupCoordinatorConfig,
+    GroupShard, ParkedResponse, StaticMemberReplaced, Step, TimerAction, TimerKey, WaiterId,
 };
 use crate::coordinator::timers::Now;
 use crate::protocol::error_code::ErrorCode;
@@ -183,14 +183,7 @@ impl ClassicGroup {
         self.complete_join(member_id, join_error(member_id, ErrorCode::RebalanceInProgress), &mut step.fx);
     }
 
-    fn add_member(
-        &mut self,
-        client: &ClientContext,
-        request: JoinGroupRequest,
-        member_id: String,
-        waiter: WaiterId,
-        step: &mut Step<'_>,
-    ) {
+    fn add_member(&mut self, client: &ClientContext, request: JoinGroupRequest, member_id: String, waiter: WaiterId, step: &mut Step<'_>) {
         let why = reason("new member", &request);
         let member = ClassicGroupMember {
             member_id: member_id.clone(),
@@ -234,13 +227,7 @@ impl ClassicGroup {
         }
         // The old id's deadline finds nobody when it comes.
         step.schedule_heartbeat(&self.group_id, &new_member_id, old.session_timeout_ms);
-        self.update_member(
-            &new_member_id,
-            protocols(&request),
-            request.rebalance_timeout_ms,
-            request.session_timeout_ms,
-            Some(waiter),
-        );
+        self.update_member(&new_member_id, protocols(&request), request.rebalance_timeout_ms, request.session_timeout_ms, Some(waiter));
         match self.state {
             ClassicGroupState::Stable if self.select_protocol() == self.protocol_name => {
                 step.fx.records.push(group_metadata_record(self, |member| member.assignment.clone()));

@@ -26,10 +26,8 @@ impl ClassicGroup {
         if self.is_in(ClassicGroupState::Dead) {
             return LeaveGroupResponse { error_code: ErrorCode::CoordinatorNotAvailable.code(), ..LeaveGroupResponse::default() };
         }
-        let responses: Vec<MemberResponse> = members
-            .iter()
-            .map(|member| response(member, self.leave_member(member, step).err().unwrap_or(ErrorCode::None)))
-            .collect();
+        let responses: Vec<MemberResponse> =
+            members.iter().map(|member| response(member, self.leave_member(member, step).err().unwrap_or(ErrorCode::None))).collect();
         if responses.iter().any(|r| r.error_code == ErrorCode::None.code()) {
             match self.state {
                 ClassicGroupState::Stable | ClassicGroupState::CompletingRebalance => {

@@ -41,8 +41,8 @@ use records::GroupRecord;
 
 use super::runtime::{self, LogEntry, Shard, WaiterId, operation_error};
 use super::timers::{Now, Timers};
-use crate::protocol::codec::EncodeError;
 use crate::common::random::Random;
+use crate::protocol::codec::EncodeError;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 
@@ -167,8 +167,7 @@ impl GroupShard {
     /// Runs `act` on a group, if there still is one.
     fn with_group(&mut self, now: Now, group_id: &str, act: impl FnOnce(&mut ClassicGroup, &mut Step<'_>)) -> Effects {
         let Some(group) = self.groups.get_mut(group_id) else { return Effects::default() };
-        let mut step =
-            Step { now, config: &self.config, timers: &mut self.timers, random: &mut self.random, fx: Effects::default() };
+        let mut step = Step { now, config: &self.config, timers: &mut self.timers, random: &mut self.random, fx: Effects::default() };
         act(group, &mut step);
         step.fx
     }

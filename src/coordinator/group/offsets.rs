@@ -142,7 +142,15 @@ impl Offsets {
     }
 
     /// `producer_id`: of the transaction the record belongs to, if any.
-    fn replay(&mut self, record_offset: i64, producer_id: Option<i64>, group: &str, topic: &str, partition: i32, value: Option<OffsetCommitValue>) {
+    fn replay(
+        &mut self,
+        record_offset: i64,
+        producer_id: Option<i64>,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        value: Option<OffsetCommitValue>,
+    ) {
         match (value.map(|value| OffsetAndMetadata::from_record(record_offset, value)), producer_id) {
             (Some(offset), None) => self.committed.put(group, topic, partition, offset),
             (Some(offset), Some(producer_id)) => {

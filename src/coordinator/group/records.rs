@@ -64,12 +64,8 @@ impl GroupRecord {
                 });
                 Some(GroupRecord::OffsetCommit(key, value))
             }
-            OFFSET_COMMIT => {
-                Some(GroupRecord::OffsetCommit(OffsetCommitKey::decode(&mut key, 0)?, value.map(versioned).transpose()?))
-            }
-            GROUP_METADATA => {
-                Some(GroupRecord::GroupMetadata(GroupMetadataKey::decode(&mut key, 0)?, value.map(versioned).transpose()?))
-            }
+            OFFSET_COMMIT => Some(GroupRecord::OffsetCommit(OffsetCommitKey::decode(&mut key, 0)?, value.map(versioned).transpose()?)),
+            GROUP_METADATA => Some(GroupRecord::GroupMetadata(GroupMetadataKey::decode(&mut key, 0)?, value.map(versioned).transpose()?)),
             _ => None,
         })
     }

@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::records::group_metadata_record;
-use super::{
-    AfterCommit, ClassicGroup, ClassicGroupState, Completed, Effects, GroupShard, ParkedResponse, Step, TimerKey, WaiterId,
-};
+use super::{AfterCommit, ClassicGroup, ClassicGroupState, Completed, Effects, GroupShard, ParkedResponse, Step, TimerKey, WaiterId};
 use crate::coordinator::timers::Now;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
