@@ -240,23 +240,43 @@ impl Cluster {
 
     /// The leader of a partition and its epoch (-1 when unknown), fetched if need be. One attempt: callers retry by [`Cluster::recover`].
     pub async fn leader(&self, topic_partition: &TopicPartition) -> Result<(i32, i32), ClientError> {
+        let mut found = self.leaders(std::slice::from_ref(topic_partition)).await;
+        found.pop().unwrap_or_else(|| Err(ErrorCode::UnknownTopicOrPartition.into()))
+    }
+
+    /// As [`Cluster::leader`], of many partitions in their order, with one request at most.
+    pub async fn leaders(&self, partitions: &[TopicPartition]) -> Vec<Result<(i32, i32), ClientError>> {
         let metadata = self.metadata();
-        let fresh = metadata.topic(&topic_partition.topic).is_some_and(|topic| topic.fetched.elapsed() < self.inner.max_age);
-        if fresh && let Some(leader) = metadata.leader(topic_partition) {
-            return Ok(leader);
-        }
-        let response = self.refresh(Topics::Named(std::slice::from_ref(&topic_partition.topic)), AutoCreate::Never).await?;
-        for topic in &response.topics {
-            ApiError::check(topic.error_code, None)?;
+        let known = |partition: &TopicPartition| {
+            let fresh = metadata.topic(&partition.topic).is_some_and(|topic| topic.fetched.elapsed() < self.inner.max_age);
+            fresh && metadata.leader(partition).is_some()
+        };
+        let mut wanted: Vec<String> = partitions.iter().filter(|it| !known(it)).map(|it| it.topic.clone()).collect();
+        wanted.sort();
+        wanted.dedup();
+        let mut errors: HashMap<String, ClientError> = HashMap::new();
+        if !wanted.is_empty() {
+            match self.refresh(Topics::Named(&wanted), AutoCreate::Never).await {
+                Ok(response) => {
+                    for topic in response.topics {
+                        if let (Some(name), Err(error)) = (topic.name, ApiError::check(topic.error_code, None)) {
+                            errors.insert(name, error);
+                        }
+                    }
+                }
+                Err(error) => errors.extend(wanted.into_iter().map(|name| (name, error.clone()))),
+            }
         }
         let metadata = self.metadata();
-        match metadata.partition(topic_partition) {
-            None => Err(ErrorCode::UnknownTopicOrPartition.into()),
-            Some(partition) => match partition.leader {
+        let leader = |it: &TopicPartition| match (errors.get(&it.topic), metadata.partition(it)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Err(ErrorCode::UnknownTopicOrPartition.into()),
+            (None, Some(partition)) => match partition.leader {
                 Some(leader) => Ok((leader, partition.leader_epoch.unwrap_or(-1))),
                 None => Err(ErrorCode::LeaderNotAvailable.into()),
             },
-        }
+        };
+        partitions.iter().map(leader).collect()
     }
 
     /// Takes the news of a new leader from a response (KIP-951). False when it is old news.

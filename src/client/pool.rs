@@ -130,11 +130,11 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
 /// before. Gives the connection and the index of its server. All must answer within the setup timeout, counted once for all.
 pub(super) async fn connect_any(servers: &[(String, u16)], options: &ConnectionOptions) -> Result<(Connection, usize), ConnectFailures> {
     let start = Instant::now();
+    let limit = options.setup_timeout;
     let mut failures = Vec::new();
     let mut addresses = Vec::new();
     let mut lookups = JoinSet::new();
     for (index, (host, port)) in servers.iter().cloned().enumerate() {
-        let limit = options.setup_timeout;
         lookups.spawn(async move { (index, resolve(&host, port, limit).await) });
     }
     while let Some(found) = lookups.join_next().await {
@@ -166,7 +166,14 @@ pub(super) async fn connect_any(servers: &[(String, u16)], options: &ConnectionO
                 if let Some((index, rank, address)) = waiting.take() {
                     let mut options = options.clone();
                     options.setup_timeout = options.setup_timeout.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
-                    attempts.spawn(async move { (index, rank, address, Connection::connect(address, &options).await) });
+                    attempts.spawn(async move {
+                        let outcome = match Connection::connect(address, &options).await {
+                            // It is the time of all attempts that is over.
+                            Err(ConnectError::TimedOut(_)) => Err(ConnectError::TimedOut(limit)),
+                            outcome => outcome,
+                        };
+                        (index, rank, address, outcome)
+                    });
                 }
                 waiting = next.next();
                 launch = Instant::now() + STAGGER;

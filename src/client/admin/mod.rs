@@ -203,8 +203,9 @@ impl Admin {
     async fn by_leader<T>(&self, partitions: &[TopicPartition]) -> (BTreeMap<i32, Vec<(TopicPartition, i32)>>, Results<TopicPartition, T>) {
         let mut leaders: BTreeMap<i32, Vec<(TopicPartition, i32)>> = BTreeMap::new();
         let mut failed = BTreeMap::new();
-        for partition in partitions {
-            match self.cluster.leader(partition).await {
+        let found = self.cluster.leaders(partitions).await;
+        for (partition, outcome) in partitions.iter().zip(found) {
+            match outcome {
                 Ok((leader, epoch)) => leaders.entry(leader).or_default().push((partition.clone(), epoch)),
                 Err(error) => {
                     failed.insert(partition.clone(), Err(error));
