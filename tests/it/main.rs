@@ -1,3 +1,4 @@
 //! Every integration test in one binary, to link once.
 
+mod batch;
 mod protocol;

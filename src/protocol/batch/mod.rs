@@ -13,6 +13,8 @@
 //! Invariant: no byte of a batch makes this module panic. No declared length or count is allocated for before its bytes are there;
 //! what decompression may yield is bounded by [`DecompressionLimits`].
 
+use crate::protocol::error_code::ErrorCode;
+
 mod builder;
 mod control;
 mod header;
@@ -87,6 +89,22 @@ pub enum BatchError {
 }
 
 impl BatchError {
+    /// The code a broker answers with. Produce gives INVALID_RECORD for [`BatchError::OldMagic`].
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            BatchError::Truncated { .. }
+            | BatchError::InvalidLength { .. }
+            | BatchError::InvalidMagic { .. }
+            | BatchError::CrcMismatch { .. }
+            | BatchError::Decompression { .. } => ErrorCode::CorruptMessage,
+            BatchError::OldMagic { .. } => ErrorCode::UnsupportedForMessageFormat,
+            BatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
+            BatchError::InvalidBatch(_) | BatchError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            BatchError::Unwritable(_) => ErrorCode::UnknownServerError,
+        }
+    }
+
     /// The same error of a batch that starts `offset` bytes later.
     pub(crate) fn at(self, offset: usize) -> BatchError {
         match self {
@@ -98,6 +116,12 @@ impl BatchError {
             BatchError::InvalidMagic { position, magic } => BatchError::InvalidMagic { position: position + offset, magic },
             other => other,
         }
+    }
+}
+
+impl From<BatchError> for ErrorCode {
+    fn from(error: BatchError) -> ErrorCode {
+        error.error_code()
     }
 }
 
