@@ -25,7 +25,7 @@ elif verb == "consume":
     left = int(last)
     out = sys.stdout.buffer
     while left > 0:
-        records = consumer.consume(10_000, 30)
+        records = consumer.consume(min(left, 10_000), 30)
         if not records:
             sys.exit(f"{left} records missing")
         for record in records:
