@@ -25,7 +25,8 @@ pub struct MetadataDelta {
     pub(super) image: Arc<MetadataImage>,
     pub(super) next: MetadataImage,
     pub(super) topics: BTreeMap<Uuid, TopicChanges>,
-    pub(super) deleted_topics: BTreeMap<Uuid, Arc<TopicImage>>,
+    /// Removed topics, those included that came and went within the delta.
+    pub(super) deleted_topics: BTreeSet<Uuid>,
     pub(super) brokers: BTreeSet<i32>,
     pub(super) controllers: BTreeSet<i32>,
     pub(super) configs: BTreeSet<ConfigResource>,
@@ -44,7 +45,7 @@ impl MetadataDelta {
             next: (*image).clone(),
             image,
             topics: BTreeMap::new(),
-            deleted_topics: BTreeMap::new(),
+            deleted_topics: BTreeSet::new(),
             brokers: BTreeSet::new(),
             controllers: BTreeSet::new(),
             configs: BTreeSet::new(),
@@ -72,6 +73,15 @@ impl MetadataDelta {
         MetadataImage { provenance, ..self.next.clone() }
     }
 
+    /// Counts the changes from `image` on, which holds a part of them already. What is said to have changed may then be more
+    /// than what did, never less.
+    pub(super) fn rebase(&mut self, image: &Arc<MetadataImage>) {
+        self.image = Arc::clone(image);
+        for (id, changes) in &mut self.topics {
+            changes.created = image.topics.topic_by_id(*id).is_none();
+        }
+    }
+
     /// The topics that are new or have changed partitions; a topic that came and went again is not among them.
     pub fn changed_topics(&self) -> impl Iterator<Item = (&Arc<TopicImage>, &TopicChanges)> {
         self.topics.iter().filter_map(|(id, changes)| Some((self.next.topics.topic_by_id(*id)?, changes)))
@@ -79,7 +89,7 @@ impl MetadataDelta {
 
     /// The topics of the old image that are gone, as they were.
     pub fn deleted_topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
-        self.deleted_topics.values()
+        self.deleted_topics.iter().filter_map(|id| self.image.topics.topic_by_id(*id))
     }
 
     /// The brokers that registered, changed or are gone.

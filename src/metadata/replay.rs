@@ -102,9 +102,7 @@ impl MetadataDelta {
         let unknown = ReplayError::UnknownTopicId { record: "RemoveTopicRecord", topic_id: record.topic_id };
         let topic = self.next.topics.remove(record.topic_id).ok_or(unknown)?;
         self.topics.remove(&record.topic_id);
-        if let Some(old) = self.image.topics.topic_by_id(record.topic_id) {
-            self.deleted_topics.insert(record.topic_id, Arc::clone(old));
-        }
+        self.deleted_topics.insert(record.topic_id);
         let resource = ConfigResource::topic(&topic.name);
         self.next.configs.by_resource.remove(&resource);
         self.configs.remove(&resource);
