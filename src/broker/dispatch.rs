@@ -80,12 +80,21 @@ macro_rules! served_apis {
 }
 
 served_apis! {
+    AlterConfigs(AlterConfigsRequest): 0..=2 => alter_configs;
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
+    CreatePartitions(CreatePartitionsRequest): 0..=3 => create_partitions;
+    CreateTopics(CreateTopicsRequest): 2..=7 => create_topics;
     DeleteRecords(DeleteRecordsRequest): 0..=2 => delete_records;
+    DeleteTopics(DeleteTopicsRequest): 1..=6 => delete_topics;
+    DescribeCluster(DescribeClusterRequest): 0..=2 => describe_cluster;
+    DescribeConfigs(DescribeConfigsRequest): 1..=4 => describe_configs;
     DescribeLogDirs(DescribeLogDirsRequest): 1..=5 => describe_log_dirs;
     DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest): 0..=0 => describe_topic_partitions;
     Fetch(FetchRequest): 4..=18 => fetch;
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest): 0..=1 => incremental_alter_configs;
     InitProducerId(InitProducerIdRequest): 0..=5 => init_producer_id;
+    ListConfigResources(ListConfigResourcesRequest): 0..=1 => list_config_resources;
     ListOffsets(ListOffsetsRequest): 1..=11 => list_offsets;
     Metadata(MetadataRequest): 0..=13 => metadata;
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;

@@ -4,6 +4,7 @@
 //! Invariant: a `BrokerConfig` never changes; a change makes a new one.
 //! Sources: `KafkaConfig`, `AbstractKafkaConfig`, `DynamicBrokerConfig`.
 
+pub(crate) mod alter;
 mod describe;
 mod dynamic;
 mod endpoint;
@@ -28,6 +29,15 @@ pub enum ProcessRole {
     Broker,
     Controller,
 }
+
+/// What a cluster of one sets to 1, because it has no brokers for more replicas.
+const ONE_REPLICA: [&str; 5] = [
+    "offsets.topic.replication.factor",
+    "share.coordinator.state.topic.min.isr",
+    "share.coordinator.state.topic.replication.factor",
+    "transaction.state.log.min.isr",
+    "transaction.state.log.replication.factor",
+];
 
 /// The configs of a node, parsed and checked.
 ///
@@ -130,11 +140,17 @@ pub struct BrokerConfig {
 impl BrokerConfig {
     /// Parses and checks the properties of a node.
     ///
-    /// Unknown keys are kept and named in [`BrokerConfig::warnings`]. A few configs that Kafka wants from the file have a value here
-    /// when it is silent, because `ottla serve` needs no file; they count as set: `process.roles=broker,controller`, `node.id=1` and
-    /// `controller.listener.names=CONTROLLER`. `broker.id` and `node.id` stand for each other.
+    /// Unknown keys are kept and named in [`BrokerConfig::warnings`]. `broker.id` and `node.id` stand for each other.
+    ///
+    /// `ottla serve` needs no file. What Kafka wants from it has a value here when the properties do not name it, and counts as set:
+    /// `node.id=1`, `process.roles=broker,controller`, `controller.listener.names=CONTROLLER`. Where they do not name `process.roles`,
+    /// the node is a cluster of one, and the topics of its coordinators have one replica, as in Kafka's own example file.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         let mut originals = properties.clone();
+        // Before its copy under the other name, so that an error names what was written.
+        if let (Some(definition), Some(id)) = (config::broker().get("node.id"), properties.get("node.id")) {
+            definition.parse(id)?;
+        }
         match (originals.get("broker.id").cloned(), originals.get("node.id").cloned()) {
             (None, Some(id)) => originals.insert("broker.id".to_owned(), id),
             (Some(id), None) => originals.insert("node.id".to_owned(), id),
@@ -145,6 +161,11 @@ impl BrokerConfig {
             (Some(_), Some(_)) => None,
         };
         let roles_are_given = originals.contains_key("process.roles");
+        if !roles_are_given {
+            for name in ONE_REPLICA {
+                originals.entry(name.to_owned()).or_insert_with(|| "1".to_owned());
+            }
+        }
         originals.entry("process.roles".to_owned()).or_insert_with(|| "broker,controller".to_owned());
         originals.entry("controller.listener.names".to_owned()).or_insert_with(|| "CONTROLLER".to_owned());
 
@@ -416,4 +437,135 @@ fn warnings(originals: &BTreeMap<String, String>) -> Vec<String> {
     let prefixes = ["listener.name.", "config.providers.", "rsm.config.", "rlmm.config.", "sasl.", "ssl.", "confluent."];
     let known = |name: &str| config::broker().get(name).is_some() || prefixes.iter().any(|prefix| name.starts_with(prefix));
     originals.keys().filter(|name| !known(name)).map(|name| format!("unknown configuration '{name}' is ignored")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<BrokerConfig, String> {
+        let properties = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        BrokerConfig::from_properties(&properties).map_err(|error| error.to_string())
+    }
+
+    fn error(pairs: &[(&str, &str)]) -> String {
+        parse(pairs).expect_err("invalid")
+    }
+
+    #[test]
+    fn a_node_needs_no_properties() {
+        let config = parse(&[]).expect("valid");
+        assert_eq!((config.node_id, config.is_broker(), config.is_controller()), (1, true, true));
+        assert_eq!(config.log_dirs, [PathBuf::from("/tmp/kafka-logs")]);
+        assert_eq!(config.metadata_log_dir, config.log_dirs[0]);
+        assert_eq!((config.num_partitions, config.offsets_topic_replication_factor, config.offsets_topic_num_partitions), (1, 1, 50));
+        let [listener] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+        assert_eq!((listener.listener.as_str(), listener.host.as_deref(), listener.port), ("PLAINTEXT", None, 9092));
+        assert_eq!(config.warnings(), &[] as &[String]);
+    }
+
+    #[test]
+    fn values_are_parsed_and_checked() {
+        assert_eq!(error(&[("num.partitions", "0")]), "Invalid value 0 for configuration num.partitions: Value must be at least 1");
+        assert_eq!(error(&[("node.id", "x")]), "Invalid value x for configuration node.id: Not a number of type INT");
+        assert_eq!(
+            error(&[("auto.create.topics.enable", "maybe")]),
+            "Invalid value maybe for configuration auto.create.topics.enable: Expected value to be either true or false"
+        );
+        assert_eq!(error(&[("node.id", "1"), ("broker.id", "2")]), "You must set `node.id` to the same value as `broker.id`.");
+    }
+
+    #[test]
+    fn settings_must_agree() {
+        for (pairs, text) in [
+            (&[("log.roll.ms", "0")][..], "log.roll.ms must be greater than or equal to 1"),
+            (&[("log.retention.ms", "0")], "log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
+            (&[("log.cleaner.dedupe.buffer.size", "1000")], "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread."),
+            (&[("queued.max.request.bytes", "1")], "queued.max.bytes must be larger or equal to socket.request.max.bytes"),
+            (&[("group.coordinator.rebalance.protocols", "consumer")], "Disabling the 'classic' protocol is not supported."),
+            (
+                &[("group.consumer.session.timeout.ms", "90000")],
+                "group.consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms",
+            ),
+            (
+                &[("log.cleaner.min.compaction.lag.ms", "5"), ("log.cleaner.max.compaction.lag.ms", "4")],
+                "conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (4)",
+            ),
+            (
+                &[("cordoned.log.dirs", "/x")],
+                "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : /x",
+            ),
+        ] {
+            assert_eq!(error(pairs), text);
+        }
+    }
+
+    #[test]
+    fn listeners_are_checked() {
+        for (pairs, text) in [
+            (
+                &[("listeners", "localhost:9092")][..],
+                "Error creating broker listeners from '[localhost:9092]': Unable to parse localhost:9092 to a broker endpoint",
+            ),
+            (
+                &[("listeners", "EXT://:9092")],
+                "Error creating broker listeners from '[EXT://:9092]': No security protocol defined for listener EXT",
+            ),
+            (
+                &[("listeners", "PLAINTEXT://:9092,SSL://:9092")],
+                "Error creating broker listeners from '[PLAINTEXT://:9092, SSL://:9092]': Each listener must have a different port, \
+                 listeners: [PLAINTEXT://:9092, SSL://:9092]",
+            ),
+            (
+                &[("listener.security.protocol.map", "PLAINTEXT:TLS")],
+                "Invalid security protocol `TLS` defined in listener.security.protocol.map",
+            ),
+            (
+                &[("advertised.listeners", "PLAINTEXT://0.0.0.0:9092")],
+                "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
+            ),
+            (
+                &[("listeners", "SSL://:9092")],
+                "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options based on \
+                 currently configured listeners are SSL",
+            ),
+            (
+                &[("process.roles", "broker,controller")],
+                "If using process.roles, either controller.quorum.bootstrap.servers must contain the set of bootstrap controllers or \
+                 controller.quorum.voters must contain a parseable set of controllers.",
+            ),
+            (
+                &[("process.roles", "broker,controller"), ("controller.quorum.voters", "2@localhost:9093")],
+                "If process.roles contains the 'controller' role, the node id 1 must be included in the set of voters \
+                 controller.quorum.voters=Set(2)",
+            ),
+            (
+                &[("process.roles", "broker,controller"), ("controller.quorum.voters", "1@localhost:9093")],
+                "controller.listener.names must contain at least one value appearing in the 'listeners' configuration when running the \
+                 KRaft controller role",
+            ),
+        ] {
+            assert_eq!(error(pairs), text);
+        }
+    }
+
+    #[test]
+    fn a_listener_of_its_own_name_is_advertised() {
+        let config = parse(&[
+            ("listeners", "EXT://0.0.0.0:9092,INT://127.0.0.1:9093"),
+            ("advertised.listeners", "ext://example.org:19092,INT://127.0.0.1:9093"),
+            ("listener.security.protocol.map", "EXT:PLAINTEXT,INT:PLAINTEXT"),
+            ("inter.broker.listener.name", "INT"),
+        ])
+        .expect("valid");
+        let advertised: Vec<_> = config.advertised_listeners.iter().map(|it| (it.listener.as_str(), it.host.as_deref(), it.port)).collect();
+        assert_eq!(advertised, [("EXT", Some("example.org"), 19092), ("INT", Some("127.0.0.1"), 9093)]);
+        assert_eq!(config.inter_broker_listener_name, "INT");
+    }
+
+    #[test]
+    fn unknown_keys_are_warnings() {
+        let config = parse(&[("num.partitons", "3"), ("listener.name.ext.ssl.keystore.type", "PEM")]).expect("valid");
+        assert_eq!(config.warnings(), ["unknown configuration 'num.partitons' is ignored"]);
+    }
 }

@@ -21,9 +21,9 @@ use crate::protocol::messages::metadata_response::{MetadataResponseBroker, Metad
 use crate::protocol::messages::{MetadataRequest, MetadataResponse};
 
 /// The operations on a topic as bits: read, write, create, delete, alter, describe, describe configs, alter configs.
-const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+pub(crate) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The operations on the cluster as bits: create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
-const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+pub(crate) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
     let version = ctx.api_version;

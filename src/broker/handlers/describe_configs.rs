@@ -1,0 +1,18 @@
+//! DescribeConfigs 1-4: the configs of topics, brokers, groups, client metrics subscriptions and loggers, with their sources. Source:
+//! `ConfigHelper`.
+//!
+//! Differs: documentation is always null; no tool prints it.
+
+use std::sync::Arc;
+
+use crate::broker::config::describe;
+use crate::broker::request_context::RequestContext;
+use crate::broker::server::Broker;
+use crate::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+
+pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let image = broker.image();
+    let results =
+        request.resources.iter().map(|resource| describe(&broker.dynamic_config, &image, resource, request.include_synonyms)).collect();
+    DescribeConfigsResponse { results, ..Default::default() }
+}
