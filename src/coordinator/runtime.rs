@@ -394,6 +394,11 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
     async fn serve(mut self, mut jobs: mpsc::UnboundedReceiver<Job<S>>) {
         let mut commit_wait: Option<CommitWait> = None;
         loop {
+            // Here and not only when the sleep ends, so that a busy queue does not put deadlines off.
+            while let Some(effects) = self.shard.poll(self.now()) {
+                self.take(effects, None);
+            }
+            self.flush().await;
             if commit_wait.is_none() {
                 commit_wait = self.commit_wait();
             }
@@ -410,12 +415,7 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                         return self.close();
                     }
                 }
-                () = tokio::time::sleep(until_deadline.unwrap_or_default()), if until_deadline.is_some() => {
-                    while let Some(effects) = self.shard.poll(self.now()) {
-                        self.take(effects, None);
-                    }
-                    self.flush().await;
-                }
+                () = tokio::time::sleep(until_deadline.unwrap_or_default()), if until_deadline.is_some() => {}
             }
         }
     }
