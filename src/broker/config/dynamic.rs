@@ -64,7 +64,7 @@ impl DynamicConfig {
     }
 
     /// The configs of `topic`, with what is set on it in `image` over what is in force here.
-    pub fn log_config(&self, image: &MetadataImage, topic: &str) -> LogConfig {
+    pub fn log_config(&self, image: &MetadataImage, topic: &str) -> Arc<LogConfig> {
         let resource = ConfigResource { type_: ConfigResourceType::Topic, name: topic.to_owned() };
         let none = Properties::new();
         self.current().log_config(image.configs.resource(&resource).map_or(&none, |set| set))
@@ -223,4 +223,81 @@ fn applicable(mut configs: Properties, per_broker: bool) -> Properties {
         applies
     });
     configs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::image::Provenance;
+    use crate::metadata::record::MetadataRecord;
+    use crate::protocol::messages::ConfigRecord;
+
+    fn node(pairs: &[(&str, &str)]) -> DynamicConfig {
+        let properties = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        DynamicConfig::new(Arc::new(BrokerConfig::from_properties(&properties).expect("valid")))
+    }
+
+    /// An image in which these configs are set: broker id (or nothing), name, value.
+    fn image(configs: &[(&str, &str, &str)]) -> MetadataImage {
+        let mut delta = MetadataDelta::new(Arc::default());
+        for (broker, name, value) in configs {
+            let record = ConfigRecord {
+                resource_type: ConfigResourceType::Broker.code(),
+                resource_name: (*broker).to_owned(),
+                name: (*name).to_owned(),
+                value: Some((*value).to_owned()),
+                ..Default::default()
+            };
+            delta.replay(&MetadataRecord::from(record)).expect("replayed");
+        }
+        delta.apply(Provenance::default())
+    }
+
+    #[test]
+    fn this_brokers_configs_come_before_those_of_all_and_both_before_the_file() {
+        let node = node(&[("message.max.bytes", "100")]);
+        assert_eq!(node.current().message_max_bytes, 100);
+        assert!(node.update(&image(&[("", "message.max.bytes", "200")])));
+        assert_eq!(node.current().message_max_bytes, 200);
+        let both = image(&[("", "message.max.bytes", "200"), ("1", "message.max.bytes", "300"), ("2", "message.max.bytes", "400")]);
+        assert!(node.update(&both));
+        assert_eq!(node.current().message_max_bytes, 300);
+        assert!(!node.update(&both), "nothing new");
+        assert!(node.update(&image(&[])));
+        assert_eq!(node.current().message_max_bytes, 100);
+    }
+
+    #[test]
+    fn a_dynamic_config_hides_its_synonyms_in_the_file() {
+        let node = node(&[("log.retention.ms", "5")]);
+        node.update(&image(&[("", "log.retention.ms", "7")]));
+        assert_eq!(node.log_config(&image(&[]), "t").retention_ms, 7);
+    }
+
+    #[test]
+    fn what_cannot_apply_is_ignored() {
+        let node = node(&[]);
+        node.update(&image(&[
+            ("", "num.partitions", "7"),
+            ("", "message.max.bytes", "many"),
+            ("", "listeners", "PLAINTEXT://:1"),
+            ("", "log.retention.bytes", "9"),
+        ]));
+        let current = node.current();
+        assert_eq!((current.num_partitions, current.message_max_bytes, current.long("log.retention.bytes")), (1, 1_048_588, 9));
+        assert_eq!(current.listeners[0].port, 9092);
+    }
+
+    #[test]
+    fn configs_that_contradict_each_other_leave_all_as_it_was() {
+        let node = node(&[]);
+        node.update(&image(&[("", "message.max.bytes", "200")]));
+        let contradictory = [
+            ("", "message.max.bytes", "300"),
+            ("", "log.cleaner.min.compaction.lag.ms", "5"),
+            ("", "log.cleaner.max.compaction.lag.ms", "4"),
+        ];
+        assert!(!node.update(&image(&contradictory)));
+        assert_eq!(node.current().message_max_bytes, 200);
+    }
 }

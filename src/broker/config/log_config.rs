@@ -1,6 +1,7 @@
 //! The configs of a topic as its logs take them: what is set on the topic over what the node gives to all topics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::BrokerConfig;
 use crate::metadata::config::{self, ConfigValue, ConfigValues};
@@ -11,22 +12,23 @@ impl BrokerConfig {
     ///
     /// The controller checks configs before they become records; an override that is wrong all the same (set by another release, or
     /// valid only where it was set) is passed over, because a log must open with something.
-    pub fn log_config(&self, overrides: &BTreeMap<String, String>) -> LogConfig {
-        let defaults = self.topic_defaults();
-        let value_of = |definition: &'static config::Definition| {
-            overrides
-                .get(definition.name)
-                .and_then(|text| definition.parse(text).ok())
-                .or_else(|| defaults.get(definition.name).and_then(|text| definition.parse(text).ok()))
-                .or_else(|| definition.default_value().ok())
-                .unwrap_or(ConfigValue::Null)
-        };
-        let values = config::topic().iter().map(|definition| (definition.name, value_of(definition))).collect();
-        from_values(&values)
+    /// Topics that set nothing share one value, because a node may have hundreds of thousands of partitions.
+    pub fn log_config(&self, overrides: &BTreeMap<String, String>) -> Arc<LogConfig> {
+        let parsed = overrides.iter().filter_map(|(name, text)| {
+            let definition = config::topic().get(name)?;
+            Some((definition.name, definition.parse(text).ok()?))
+        });
+        let parsed: Vec<_> = parsed.collect();
+        if parsed.is_empty() {
+            return Arc::clone(&self.log_defaults);
+        }
+        let mut values = self.topic_values.clone();
+        values.extend(parsed);
+        Arc::new(from_values(&values))
     }
 }
 
-fn from_values(values: &ConfigValues) -> LogConfig {
+pub(super) fn from_values(values: &ConfigValues) -> LogConfig {
     let value = |name: &str| values.get(name).unwrap_or(&ConfigValue::Null);
     let int = |name: &str| value(name).as_i32().unwrap_or_default();
     let long = |name: &str| value(name).as_i64().unwrap_or_default();
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn the_defaults_of_both_sides_agree() {
         let config = BrokerConfig::from_properties(&BTreeMap::new()).expect("defaults are valid");
-        assert_eq!(config.log_config(&BTreeMap::new()), LogConfig::default());
+        assert_eq!(*config.log_config(&BTreeMap::new()), LogConfig::default());
     }
 
     #[test]

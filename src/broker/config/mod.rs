@@ -15,6 +15,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use describe::describe;
 pub use dynamic::DynamicConfig;
@@ -22,6 +23,7 @@ pub use endpoint::{Endpoint, SecurityProtocol};
 pub use schema::NodeConfigSchema;
 
 use crate::metadata::config::{self, ConfigError, ConfigValue, ConfigValues};
+use crate::storage::config::LogConfig;
 
 /// What a node does in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +136,9 @@ pub struct BrokerConfig {
     /// Were the roles in the properties, or are they this program's own choice?
     roles_are_given: bool,
     values: ConfigValues,
+    /// What the node gives to topics that set nothing: the values, and the same as logs take them.
+    topic_values: ConfigValues,
+    log_defaults: Arc<LogConfig>,
     warnings: Vec<String>,
 }
 
@@ -179,8 +184,11 @@ impl BrokerConfig {
 
     fn parse(originals: BTreeMap<String, String>, roles_are_given: bool) -> Result<BrokerConfig, ConfigError> {
         let values = config::broker().parse(&originals)?;
-        let config = BrokerConfig::from_values(originals, values, roles_are_given)?;
+        let mut config = BrokerConfig::from_values(originals, values, roles_are_given)?;
         config.validate()?;
+        config.topic_values = config::topic().parse(&config.topic_defaults())?;
+        config::rules::compaction_lags(&config.topic_values)?;
+        config.log_defaults = Arc::new(log_config::from_values(&config.topic_values));
         Ok(config)
     }
 
@@ -283,6 +291,8 @@ impl BrokerConfig {
             metadata_log_max_snapshot_interval_ms: long("metadata.log.max.snapshot.interval.ms"),
             warnings: warnings(&originals),
             roles_are_given,
+            topic_values: ConfigValues::new(),
+            log_defaults: Arc::default(),
             originals,
             values,
         })
@@ -409,7 +419,6 @@ impl BrokerConfig {
         )?;
         self.validate_cordoned_log_dirs()?;
         group_bounds::validate(&self.values)?;
-        config::rules::compaction_lags(&config::topic().parse(&self.topic_defaults())?)?;
         listeners::validate(self)
     }
 
