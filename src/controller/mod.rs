@@ -19,13 +19,13 @@ pub mod placement;
 pub mod producer_ids;
 pub mod refusal;
 pub mod sessions;
-pub mod topic_name;
 pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::common::random::Random;
+use crate::common::topic_name;
 use crate::metadata::delta::MetadataDelta;
 use crate::metadata::features::{LATEST_METADATA_VERSION, MetadataVersion};
 use crate::metadata::image::{ConfigResource, MetadataImage};

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::api_error::{ApiError, error_of};
 use super::placement::{UsableBroker, place};
-use super::{Controller, MAX_RECORDS_PER_OPERATION, Outcome, topic_name};
+use super::{Controller, MAX_RECORDS_PER_OPERATION, Outcome};
+use crate::common::topic_name;
 use crate::common::uuid::Uuid;
 use crate::metadata::image::{ConfigResource, LeaderRecoveryState, PartitionRegistration, directory};
 use crate::metadata::record::VersionedRecord;
