@@ -1,5 +1,6 @@
 //! Every integration test in one binary, to link once.
 
 mod batch;
+mod fuzz;
 mod protocol;
 mod tidy;
