@@ -84,21 +84,32 @@ served_apis! {
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
     CreatePartitions(CreatePartitionsRequest): 0..=3 => create_partitions;
     CreateTopics(CreateTopicsRequest): 2..=7 => create_topics;
+    DeleteGroups(DeleteGroupsRequest): 0..=2 => delete_groups;
     DeleteRecords(DeleteRecordsRequest): 0..=2 => delete_records;
     DeleteTopics(DeleteTopicsRequest): 1..=6 => delete_topics;
     DescribeCluster(DescribeClusterRequest): 0..=2 => describe_cluster;
     DescribeConfigs(DescribeConfigsRequest): 1..=4 => describe_configs;
+    DescribeGroups(DescribeGroupsRequest): 0..=6 => describe_groups;
     DescribeLogDirs(DescribeLogDirsRequest): 1..=5 => describe_log_dirs;
     DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
     DescribeTopicPartitions(DescribeTopicPartitionsRequest): 0..=0 => describe_topic_partitions;
     Fetch(FetchRequest): 4..=18 => fetch;
+    FindCoordinator(FindCoordinatorRequest): 0..=6 => find_coordinator;
+    Heartbeat(HeartbeatRequest): 0..=4 => heartbeat;
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest): 0..=1 => incremental_alter_configs;
     InitProducerId(InitProducerIdRequest): 0..=5 => init_producer_id;
+    JoinGroup(JoinGroupRequest): 0..=9 => join_group;
+    LeaveGroup(LeaveGroupRequest): 0..=5 => leave_group;
     ListConfigResources(ListConfigResourcesRequest): 0..=1 => list_config_resources;
+    ListGroups(ListGroupsRequest): 0..=5 => list_groups;
     ListOffsets(ListOffsetsRequest): 1..=11 => list_offsets;
     Metadata(MetadataRequest): 0..=13 => metadata;
+    OffsetCommit(OffsetCommitRequest): 2..=10 => offset_commit;
+    OffsetDelete(OffsetDeleteRequest): 0..=0 => offset_delete;
+    OffsetFetch(OffsetFetchRequest): 1..=10 => offset_fetch;
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;
     Produce(ProduceRequest): 3..=13 => produce;
+    SyncGroup(SyncGroupRequest): 0..=5 => sync_group;
 }
 
 /// The served API with this key.

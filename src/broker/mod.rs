@@ -8,6 +8,7 @@ pub mod config;
 mod connection;
 pub mod dispatch;
 mod fetch_session;
+mod group_coordinator;
 mod handlers;
 mod leader_endpoints;
 mod listener;

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::config::{BrokerConfig, DynamicConfig};
 use super::fetch_session::FetchSessions;
+use super::group_coordinator::GroupCoordinator;
 use super::producer_ids::ProducerIds;
 use super::quorum::ControllerHandle;
 use crate::common::clock::Clock;
@@ -25,6 +26,8 @@ pub struct Broker {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) producer_ids: ProducerIds,
+    /// Also a publisher, to be registered after [`Broker::replicas`].
+    pub(crate) groups: Arc<GroupCoordinator>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -39,7 +42,9 @@ impl Broker {
         replicas: Arc<Replicas>,
     ) -> Broker {
         let slots = usize::try_from(dynamic_config.static_config().max_incremental_fetch_session_cache_slots).unwrap_or(0);
+        let groups = GroupCoordinator::new(dynamic_config.static_config(), Arc::clone(&clock), Arc::clone(&replicas));
         Broker {
+            groups: Arc::new(groups),
             fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
             producer_ids: ProducerIds::default(),
             shutdown: watch::Sender::new(false),

@@ -115,7 +115,7 @@ pub trait PartitionWriter: Send + Sync + 'static {
     ) -> impl Future<Output = Result<i64, ErrorCode>> + Send;
 
     /// Waits until everything below `offset` is committed. Fails when this broker no longer leads the partition.
-    fn wait_until_committed(&self, partition: i32, offset: i64) -> impl Future<Output = Result<(), ErrorCode>> + Send;
+    fn wait_until_committed(&self, partition: i32, leader_epoch: i32, offset: i64) -> impl Future<Output = Result<(), ErrorCode>> + Send;
 }
 
 /// Reads the coordinator's topic.
@@ -183,10 +183,12 @@ pub struct Runtime<S: Shard, W> {
     new_shard: Box<dyn Fn(i32) -> S + Send + Sync>,
     loads: Arc<Semaphore>,
     commit_timeout: Duration,
+    tasks: tokio::runtime::Handle,
 }
 
 impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
-    /// `new_shard` makes the empty shard of a partition; `commit_timeout_ms` bounds the wait for a commit.
+    /// `new_shard` makes the empty shard of a partition; `commit_timeout_ms` bounds the wait for a commit. Shards run where this is
+    /// called: within a tokio runtime.
     pub fn new(
         log: Arc<W>,
         clock: Arc<dyn Clock>,
@@ -200,6 +202,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
             new_shard: Box::new(new_shard),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             commit_timeout: Duration::from_millis(commit_timeout_ms),
+            tasks: tokio::runtime::Handle::current(),
         }
     }
 
@@ -208,7 +211,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This broker has become the partition's leader: load it and serve it. Must be called within a tokio runtime.
+    /// This broker has become the partition's leader: load it and serve it.
     pub fn load(&self, partition: i32, leader_epoch: i32) {
         let mut shards = self.shards();
         if let Some(handle) = shards.get(&partition) {
@@ -233,7 +236,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
             batch: Batch::default(),
             uncommitted: VecDeque::new(),
         };
-        tokio::spawn(task.load_and_run(Arc::clone(&self.loads), state, jobs));
+        self.tasks.spawn(task.load_and_run(Arc::clone(&self.loads), state, jobs));
     }
 
     /// This broker is no longer the partition's leader.
@@ -423,9 +426,9 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
     /// Waits for the oldest batch that is not known to be committed.
     fn commit_wait(&self) -> Option<CommitWait> {
         let end_offset = self.uncommitted.front()?.end_offset;
-        let (log, partition, timeout) = (Arc::clone(&self.log), self.partition, self.commit_timeout);
+        let (log, partition, epoch, timeout) = (Arc::clone(&self.log), self.partition, self.leader_epoch, self.commit_timeout);
         Some(Box::pin(async move {
-            let committed = log.wait_until_committed(partition, end_offset);
+            let committed = log.wait_until_committed(partition, epoch, end_offset);
             tokio::time::timeout(timeout, committed).await.unwrap_or(Err(ErrorCode::RequestTimedOut))
         }))
     }
