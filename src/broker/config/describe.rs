@@ -32,19 +32,26 @@ type Refusal = (ErrorCode, Option<String>);
 
 /// Describes one resource of a DescribeConfigs request.
 pub fn describe(
-    config: &DynamicConfig,
+    dynamic_config: &DynamicConfig,
     image: &MetadataImage,
     resource: &DescribeConfigsResource,
     include_synonyms: bool,
+    include_documentation: bool,
 ) -> DescribeConfigsResult {
-    let describer =
-        Describer { node_id: config.static_config().node_id, statics: config.static_config().originals(), snapshot: &config.snapshot() };
+    let describer = Describer {
+        node_id: dynamic_config.static_config().node_id,
+        statics: dynamic_config.static_config().originals(),
+        snapshot: &dynamic_config.snapshot(),
+    };
     let (error_code, error_message, mut configs) = match describer.entries(image, resource) {
         Ok(configs) => (ErrorCode::None.code(), None, configs),
         Err((code, message)) => (code.code(), message, Vec::new()),
     };
     if let Some(wanted) = resource.configuration_keys.as_deref().filter(|wanted| !wanted.is_empty()) {
         configs.retain(|entry| wanted.contains(&entry.name));
+    }
+    if include_documentation {
+        configs.iter_mut().for_each(|entry| entry.documentation = config::documentation::of(&entry.name).map(str::to_owned));
     }
     if !include_synonyms {
         configs.iter_mut().for_each(|entry| entry.synonyms.clear());
@@ -319,7 +326,7 @@ mod tests {
     fn printed(type_: ConfigResourceType, name: &str) -> String {
         let (config, image) = node();
         let resource = DescribeConfigsResource { resource_type: type_.code(), resource_name: name.to_owned(), ..Default::default() };
-        let mut result = describe(&config, &image, &resource, true);
+        let mut result = describe(&config, &image, &resource, true, false);
         assert_eq!(result.error_code, 0, "{:?}", result.error_message);
         result.configs.sort_by(|a, b| a.name.cmp(&b.name));
         let sources = [
@@ -368,7 +375,7 @@ mod tests {
     fn refusal(type_: i8, name: &str) -> (i16, Option<String>) {
         let (config, image) = node();
         let resource = DescribeConfigsResource { resource_type: type_, resource_name: name.to_owned(), ..Default::default() };
-        let result = describe(&config, &image, &resource, false);
+        let result = describe(&config, &image, &resource, false, true);
         assert!(result.configs.is_empty());
         (result.error_code, result.error_message)
     }
@@ -393,16 +400,17 @@ mod tests {
             configuration_keys: Some(vec!["retention.ms".to_owned(), "nonsense".to_owned()]),
             ..Default::default()
         };
-        let result = describe(&config, &image, &resource, false);
+        let result = describe(&config, &image, &resource, false, true);
         let entries: Vec<_> = result.configs.iter().map(|entry| (entry.name.as_str(), entry.config_source, entry.synonyms.len())).collect();
         assert_eq!(entries, [("retention.ms", DYNAMIC_TOPIC, 0)]);
+        assert!(result.configs[0].documentation.is_some());
     }
 
     #[test]
     fn the_defaults_of_all_brokers_are_only_what_is_set_for_them() {
         let (config, image) = node();
         let resource = DescribeConfigsResource { resource_type: 4, ..Default::default() };
-        let result = describe(&config, &image, &resource, true);
+        let result = describe(&config, &image, &resource, true, false);
         let [entry] = &result.configs[..] else { panic!("{:?}", result.configs) };
         assert_eq!((entry.name.as_str(), entry.config_source, entry.synonyms.len()), ("min.insync.replicas", DYNAMIC_DEFAULT_BROKER, 1));
     }

@@ -8,6 +8,7 @@
 
 mod broker;
 mod client_metrics;
+pub mod documentation;
 mod group;
 pub mod rules;
 pub mod synonyms;
