@@ -7,7 +7,8 @@ use std::io;
 use super::args::Options;
 use super::exit::Failure;
 use super::session::Session;
-use crate::client::config::{ClientConfig, ClientKind, ConfigError};
+use crate::client::conn;
+use crate::client::{ClientConfig, ClientError, ClientKind, ConfigError};
 use crate::common::properties;
 
 /// Why there is no configuration.
@@ -32,7 +33,7 @@ impl ConnectError {
                 _ => source.to_string(),
             },
             ConnectError::Malformed { .. } => "Malformed \\uxxxx encoding.".to_owned(),
-            ConnectError::Config(error) if error.key() == "bootstrap.servers" => "Failed to create new KafkaAdminClient".to_owned(),
+            ConnectError::Config(error) if error.key() == "bootstrap.servers" => NO_ADMIN_CLIENT.to_owned(),
             ConnectError::Config(error) => error.to_string(),
         }
     }
@@ -61,6 +62,32 @@ impl ConnectError {
             _ => failure,
         }
     }
+}
+
+/// What Kafka's tools say when none of the addresses is one.
+pub(crate) const NO_ADMIN_CLIENT: &str = "Failed to create new KafkaAdminClient";
+
+/// An error of [`admin_config`] in the words of Kafka's exception.
+pub(crate) fn in_kafkas_words(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ConnectError>() {
+        Some(connect) => Failure::new(connect.kafka_message()).into(),
+        None => error,
+    }
+}
+
+/// Did no address resolve? Then Kafka's clients cannot even be made.
+pub(crate) fn is_unresolvable(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Connect(failures)) => {
+            failures.failures.iter().all(|failure| matches!(failure.error, conn::ConnectError::Resolve(_)))
+        }
+        _ => false,
+    }
+}
+
+/// The addresses to connect to first, as they are shown to people.
+pub(crate) fn describe_servers(config: &ClientConfig) -> String {
+    config.bootstrap_servers().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Reads a properties file.
@@ -93,14 +120,18 @@ pub(crate) fn has_servers(session: &Session, options: &Options) -> bool {
         })
 }
 
-/// The configuration of an admin client from `--bootstrap-server`, `--command-config` and the environment. Its warnings are printed.
-pub(crate) fn admin_config(session: &mut Session, options: &Options) -> anyhow::Result<ClientConfig> {
+/// The configuration of an admin client from `--bootstrap-server`, `--command-config` and the environment; `timeout_ms` limits each
+/// call. Its warnings are printed.
+pub(crate) fn admin_config(session: &mut Session, options: &Options, timeout_ms: Option<u64>) -> anyhow::Result<ClientConfig> {
     let mut builder = ClientConfig::builder(ClientKind::Admin).environment(environment(session));
     if let Some(path) = options.value("command-config")? {
         builder = builder.file(read_properties(path)?);
     }
     if let Some(servers) = options.value("bootstrap-server")? {
         builder = builder.flag("bootstrap.servers", servers);
+    }
+    if let Some(timeout_ms) = timeout_ms {
+        builder = builder.flag("default.api.timeout.ms", timeout_ms.to_string());
     }
     let config = builder.build().map_err(ConnectError::from)?;
     for warning in config.warnings() {

@@ -12,11 +12,14 @@
 
 mod args;
 mod connect;
+mod consumer_groups;
 mod exit;
 mod links;
 mod output;
 mod session;
 mod suggest;
+mod time;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -52,7 +55,7 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[];
+pub(crate) const TOOLS: &[Tool] = &[consumer_groups::TOOL, topics::TOOL];
 
 /// Runs the tool that `args` (with the program's name first) asks for: by that name, or, as `ottla NOUN …`, by the next word.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::args::Options;
+use super::connect::ConnectError;
 use super::exit::{Exit, Failure, Usage};
 use super::output::{Format, wants_color};
 
@@ -122,7 +123,8 @@ impl Session {
 
     /// An error on standard error, one line; a mistake in the arguments also points to the help. Returns the exit code it deserves.
     pub(crate) fn report(&mut self, error: &anyhow::Error) -> Exit {
-        let line = super::exit::one_line(error);
+        let explained = error.downcast_ref::<ConnectError>().filter(|_| !self.compat).map(ConnectError::explained);
+        let line = explained.map_or_else(|| super::exit::one_line(error), |failure| failure.to_string());
         let usage = error.downcast_ref::<Usage>().is_some();
         // Kafka prints the bare message first, and what reads its standard error may look for that.
         let prefix = if self.compat { String::new() } else { format!("{}: ", self.program) };
