@@ -574,3 +574,6 @@ async fn wait(commit_wait: &mut Option<CommitWait>) -> Result<(), ErrorCode> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
