@@ -13,9 +13,11 @@ pub mod conn;
 pub mod error;
 pub mod metadata;
 pub mod pool;
+pub mod producer;
 pub mod retry;
 
 pub use admin::Admin;
 pub use cluster::Cluster;
 pub use config::{ClientConfig, ClientKind, ConfigError};
 pub use error::{ApiError, ClientError};
+pub use producer::{Producer, ProducerRecord};

@@ -95,12 +95,17 @@ impl Backoff {
         Backoff::new(config.millis("reconnect.backoff.ms"), config.millis("reconnect.backoff.max.ms"))
     }
 
+    /// The pause after this many failures without its random part.
+    pub fn base(&self, failures: u32) -> Duration {
+        self.initial.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX)).min(self.max)
+    }
+
     /// The pause after this many failures, counted from 0.
     pub fn pause(&self, failures: u32) -> Duration {
         if self.max <= self.initial {
             return self.initial;
         }
-        let grown = self.initial.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX)).min(self.max);
+        let grown = self.base(failures);
         let percent = 80 + self.random.lock().map_or(20, |mut random| random.below(41)) as u32;
         (grown * percent / 100).min(self.max)
     }
