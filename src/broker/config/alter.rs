@@ -17,7 +17,7 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-const LOG_LEVELS: [&str; 6] = ["FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+const LOG_LEVELS: [&str; 6] = ["DEBUG", "ERROR", "FATAL", "INFO", "TRACE", "WARN"];
 
 /// One config that a request changes.
 pub(crate) struct Change<'a> {
@@ -51,7 +51,7 @@ pub(crate) fn preprocess(config: &DynamicConfig, alterations: &[Alteration<'_>])
         if repeated.contains(&(alteration.resource_type, alteration.resource_name)) {
             return Some((ErrorCode::InvalidRequest, Some("Each resource must appear at most once.".to_owned())));
         }
-        check(config, alteration).unwrap_or_else(|error| Some(error))
+        check(config, alteration).unwrap_or_else(Some)
     };
     alterations.iter().map(verdict).collect()
 }
@@ -232,7 +232,14 @@ mod tests {
             verdict((4, "1"), &[("message.max.bytes", SET, Some("-1"))]),
             invalid("Invalid value -1 for configuration message.max.bytes: Value must be at least 0")
         );
-        assert_eq!(verdict((4, "1"), &[("num.io.threads", SET, Some("100"))]), invalid("Invalid dynamic configuration"));
+        assert_eq!(
+            verdict((4, "1"), &[("num.io.threads", SET, Some("100"))]),
+            invalid(
+                "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation failed for \
+                 num.io.threads=100, value should not be greater than double the current value 8 for configuration Invalid dynamic \
+                 configuration"
+            )
+        );
         assert_eq!(
             verdict((4, "1"), &[("log.roll.ms", SET, Some("0"))]),
             invalid("requirement failed: log.roll.ms must be greater than or equal to 1")

@@ -174,7 +174,10 @@ impl BrokerConfig {
         originals.entry("process.roles".to_owned()).or_insert_with(|| "broker,controller".to_owned());
         originals.entry("controller.listener.names".to_owned()).or_insert_with(|| "CONTROLLER".to_owned());
 
-        BrokerConfig::parse(originals, roles_are_given)
+        let config = BrokerConfig::parse(originals, roles_are_given)?;
+        // Only of the properties: Kafka takes any lags while it runs.
+        config::rules::compaction_lags(&config.topic_values)?;
+        Ok(config)
     }
 
     /// The same node with other properties: those that [`BrokerConfig::from_properties`] has completed already.
@@ -187,7 +190,6 @@ impl BrokerConfig {
         let mut config = BrokerConfig::from_values(originals, values, roles_are_given)?;
         config.validate()?;
         config.topic_values = config::topic().parse(&config.topic_defaults())?;
-        config::rules::compaction_lags(&config.topic_values)?;
         config.log_defaults = Arc::new(log_config::from_values(&config.topic_values));
         Ok(config)
     }
