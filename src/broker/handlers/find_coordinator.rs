@@ -52,8 +52,7 @@ async fn find(broker: &Arc<Broker>, ctx: &RequestContext, key_type: i8, key: &st
         GROUP => topic_name::CONSUMER_OFFSETS,
         TRANSACTION => topic_name::TRANSACTION_STATE,
         SHARE if ctx.api_version >= 6 && is_share_partition(key) => topic_name::SHARE_GROUP_STATE,
-        SHARE => return Err(ErrorCode::InvalidRequest),
-        _ => return Err(ErrorCode::UnknownServerError),
+        _ => return Err(ErrorCode::InvalidRequest),
     };
     if broker.image().topics.topic(topic).is_none() {
         auto_topic_creation::create(broker, ctx, &[topic]).await;

@@ -35,11 +35,12 @@ pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, mut requ
         // An error of the whole group leaves no room for others.
         return response;
     }
-    for topic in unknown {
-        match response.topics.iter_mut().find(|other| other.name == topic.name) {
+    for topic in response.topics.drain(..) {
+        match unknown.iter_mut().find(|other| other.name == topic.name) {
             Some(other) => other.partitions.extend(topic.partitions),
-            None => response.topics.push(topic),
+            None => unknown.push(topic),
         }
     }
+    response.topics = unknown;
     response
 }
