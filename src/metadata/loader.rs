@@ -37,6 +37,20 @@ impl Loader {
         Loader { image, delta, transaction: None, provenance }
     }
 
+    /// Applies what a snapshot holds, to the empty image.
+    pub fn load_snapshot(&mut self, records: &[MetadataRecord], provenance: Provenance) -> Result<(), ReplayError> {
+        for record in records {
+            self.delta.replay(record)?;
+        }
+        self.provenance = provenance;
+        Ok(())
+    }
+
+    /// The image that [`Loader::take`] would give, to look at only.
+    pub fn next(&self) -> &MetadataImage {
+        self.delta.next()
+    }
+
     /// The newest image that was taken.
     pub fn image(&self) -> &Arc<MetadataImage> {
         &self.image

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::control::RaftRecord;
 use super::quorum_state::QuorumState;
 use super::state::{Ballot, Leadership, Progress, State};
-use super::voters::{ReplicaKey, VoterHistory, VoterSet};
+use super::voters::{ReplicaKey, Voter, VoterEndpoint, VoterHistory, VoterSet};
 use crate::common::random::Random;
 use crate::protocol::error_code::ErrorCode;
 
@@ -103,7 +103,8 @@ pub enum Command {
 pub struct Engine {
     options: RaftOptions,
     voters: VoterHistory,
-    /// The endpoints and directory under which this node wants to stand in the voter set.
+    /// Where this node listens, when that is to stand in the voter set.
+    local_endpoints: Option<Vec<VoterEndpoint>>,
     epoch: i32,
     state: State,
     log_end: LogEnd,
@@ -136,7 +137,12 @@ impl Engine {
             (stored.epoch, unattached(stored.voted))
         };
         let flushed = log_end.end_offset;
-        Engine { options, voters, epoch, state, log_end, flushed, random }
+        Engine { options, voters, local_endpoints: None, epoch, state, log_end, flushed, random }
+    }
+
+    /// Tells where this node listens: when it leads next and the voter set says otherwise, it puts that right.
+    pub fn set_local_endpoints(&mut self, endpoints: Vec<VoterEndpoint>) {
+        self.local_endpoints = Some(endpoints);
     }
 
     pub fn epoch(&self) -> i32 {
@@ -307,10 +313,17 @@ impl Engine {
         self.persist(commands);
         let granting = voters.iter().filter(|voter| granting.contains(&voter.key.id)).map(|voter| voter.key);
         let mut records = vec![RaftRecord::leader_change(self.options.local.id, &voters, granting)];
-        if self.voters.kraft_version() > 0 && !self.voters.is_in_log() {
-            // The log shall not depend on a snapshot that only the format step wrote.
-            records.push(RaftRecord::KRaftVersion(self.voters.kraft_version()));
-            records.push(RaftRecord::Voters(voters));
+        let mut current = voters.clone();
+        if let (Some(endpoints), Some(voter)) = (&self.local_endpoints, voters.get(self.options.local.id)) {
+            current.insert(Voter { endpoints: endpoints.clone(), ..voter.clone() });
+        }
+        // The log shall not depend on a snapshot that only the format step wrote.
+        let kraft_version = self.voters.kraft_version();
+        if kraft_version > 0 && (!self.voters.is_in_log() || current != voters) {
+            records.push(RaftRecord::KRaftVersion(kraft_version));
+            records.push(RaftRecord::Voters(current.clone()));
+            self.voters.add_kraft_version(epoch_start_offset + 1, kraft_version);
+            self.voters.add_voters(epoch_start_offset + 2, current);
         }
         commands.push(Command::AppendControl { epoch: self.epoch, records });
         commands.push(Command::BecameLeader { epoch: self.epoch, epoch_start_offset });
@@ -470,7 +483,6 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::common::uuid::Uuid;
-    use crate::raft::voters::Voter;
 
     fn key(id: i32) -> ReplicaKey {
         ReplicaKey { id, directory_id: Uuid::from_u128(1000 + id as u128) }

@@ -42,6 +42,11 @@ impl VoterSet {
         VoterSet { voters: voters.into_iter().map(|voter| (voter.key.id, voter)).collect() }
     }
 
+    /// Adds a voter, or replaces the one with its node's ID.
+    pub fn insert(&mut self, voter: Voter) {
+        self.voters.insert(voter.key.id, voter);
+    }
+
     pub fn get(&self, id: i32) -> Option<&Voter> {
         self.voters.get(&id)
     }

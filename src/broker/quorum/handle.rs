@@ -1,14 +1,18 @@
 //! How the rest of the node asks the controller for changes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::common::uuid::Uuid;
 use crate::controller::refusal::Refuse;
 use crate::controller::{Controller, Outcome};
 use crate::metadata::record::VersionedRecord;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::*;
+use crate::raft::voters::VoterSet;
 
 /// What is called with the outcome of an operation: `Ok` once its records are committed and published.
 pub(super) type Completion = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
@@ -19,6 +23,24 @@ pub(super) type Operation = Box<dyn FnOnce(&mut Controller) -> (Vec<VersionedRec
 /// A message to the owner of the quorum's state.
 pub(super) enum Message {
     Operation(Operation),
+    Describe(oneshot::Sender<QuorumDescription>),
+    /// Close the log and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// The state of the quorum, as DescribeQuorum shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumDescription {
+    /// -1 when none is known.
+    pub leader_id: i32,
+    pub leader_epoch: i32,
+    /// -1 when it is not known yet.
+    pub high_watermark: i64,
+    pub log_end_offset: i64,
+    pub kraft_version: i16,
+    pub voters: VoterSet,
+    /// The wall-clock time of the description, in milliseconds.
+    pub now_ms: i64,
 }
 
 /// A way to the active controller, cheap to clone. Every method waits until what it changed has been committed and
@@ -27,6 +49,9 @@ pub(super) enum Message {
 #[derive(Clone)]
 pub struct ControllerHandle {
     pub(super) sender: mpsc::Sender<Message>,
+    pub(super) node_id: i32,
+    pub(super) broker_epoch: Arc<AtomicI64>,
+    pub(super) failure: watch::Receiver<Option<String>>,
 }
 
 impl std::fmt::Debug for ControllerHandle {
@@ -94,6 +119,74 @@ impl ControllerHandle {
     /// ElectLeaders.
     pub async fn elect_leaders(&self, request: ElectLeadersRequest) -> ElectLeadersResponse {
         self.request(request, Controller::elect_leaders).await
+    }
+
+    /// The epoch of this node's broker: the offset of its registration.
+    pub fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the controller has failed beyond repair (a disk error, a record it does not understand), and says why. The
+    /// node must stop then. Never returns when the controller is closed in good order.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let reason = failure.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The state of the quorum; `None` when the controller has stopped.
+    pub async fn describe_quorum(&self) -> Option<QuorumDescription> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(Message::Describe(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// BrokerHeartbeat, for what the node's own heartbeats (which need nobody's help) do not say: directories that failed.
+    pub async fn heartbeat(&self, request: BrokerHeartbeatRequest) -> BrokerHeartbeatResponse {
+        self.request(request, Controller::heartbeat).await
+    }
+
+    /// Reports log directories that cannot be used any more; their replicas lose their leadership.
+    pub async fn report_offline_directories(&self, directories: Vec<Uuid>) -> BrokerHeartbeatResponse {
+        let request = BrokerHeartbeatRequest {
+            broker_id: self.node_id,
+            broker_epoch: self.broker_epoch(),
+            current_metadata_offset: i64::MAX,
+            offline_log_dirs: directories,
+            ..Default::default()
+        };
+        self.heartbeat(request).await
+    }
+
+    /// Gives up this broker's leaderships and fences it, so that its logs may be closed. What the publishers are told on the
+    /// way is that the broker leads nothing any more.
+    pub async fn controlled_shutdown(&self) -> Result<(), ErrorCode> {
+        loop {
+            let request = BrokerHeartbeatRequest {
+                broker_id: self.node_id,
+                broker_epoch: self.broker_epoch(),
+                // What is committed has been published, and what is published has been read.
+                current_metadata_offset: i64::MAX,
+                want_shut_down: true,
+                ..Default::default()
+            };
+            let response = self.heartbeat(request).await;
+            ErrorCode::from_code(response.error_code).into_result()?;
+            if response.should_shut_down {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Closes the metadata log; returns when the controller's thread has let go of it. Operations that come later are refused.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.sender.send(Message::Close(reply)).is_ok() {
+            let _ = closed.await;
+        }
     }
 
     /// UnregisterBroker.

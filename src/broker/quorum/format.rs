@@ -1,0 +1,200 @@
+//! A new node's directories, as `kafka-storage format --standalone` of Kafka 4.3 leaves them.
+//!
+//! Invariant: `meta.properties` is written last: a directory that has one is formatted whole.
+//! Source: Kafka's `Formatter`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::metadata_log::METADATA_DIR;
+use super::snapshot_files::make_read_only;
+use crate::common::clock::Clock;
+use crate::common::random::Random;
+use crate::common::uuid::Uuid;
+use crate::metadata::features;
+use crate::metadata::record::VersionedRecord;
+use crate::protocol::messages::FeatureLevelRecord;
+use crate::raft::snapshot::{Snapshot, SnapshotId};
+use crate::raft::voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
+use crate::storage::errors::StorageError;
+use crate::storage::fs;
+use crate::storage::meta_properties::{META_PROPERTIES, MetaProperties};
+
+/// The file with what a new cluster starts with.
+pub(super) const BOOTSTRAP: &str = "bootstrap.checkpoint";
+
+/// What a new node is to be.
+#[derive(Clone)]
+pub struct FormatOptions {
+    /// `log.dirs`.
+    pub log_dirs: Vec<PathBuf>,
+    /// `metadata.log.dir`: one of `log_dirs`, the first by default.
+    pub metadata_log_dir: PathBuf,
+    pub node_id: i32,
+    /// `None`: a random one.
+    pub cluster_id: Option<String>,
+    /// Where the controller listens, or would listen: the address of the only voter.
+    pub controller_endpoint: VoterEndpoint,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why directories cannot be formatted or used.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("{path} is not formatted, but other log directories are; is a disk not mounted?", path = path.display())]
+    PartlyFormatted { path: PathBuf },
+    #[error("{path} holds logs but no {META_PROPERTIES}; it is left alone", path = path.display())]
+    HoldsLogs { path: PathBuf },
+    #[error("cannot write {what}: {reason}")]
+    Unwritable { what: &'static str, reason: String },
+}
+
+/// Formats the directories if none of them is formatted yet; says whether it did.
+pub fn format_if_new(options: &FormatOptions, random: &mut Random) -> Result<bool, FormatError> {
+    let is_formatted = |dir: &PathBuf| fs::exists(&dir.join(META_PROPERTIES));
+    let missing: Vec<&PathBuf> = options.log_dirs.iter().filter(|dir| !is_formatted(dir)).collect();
+    match missing.first() {
+        None => return Ok(false),
+        Some(path) if missing.len() < options.log_dirs.len() => {
+            return Err(FormatError::PartlyFormatted { path: path.to_path_buf() });
+        }
+        Some(_) => {}
+    }
+    for dir in &options.log_dirs {
+        if fs::is_dir(dir) && holds_logs(dir)? {
+            return Err(FormatError::HoldsLogs { path: dir.clone() });
+        }
+    }
+    let now_ms = options.clock.now_ms();
+    let unwritable = |what| move |error: crate::raft::control::RaftRecordError| FormatError::Unwritable { what, reason: error.to_string() };
+    let bootstrap = Snapshot { values: bootstrap_values()?, ..Snapshot::default() };
+    let bootstrap = bootstrap.to_bytes(0, now_ms).map_err(unwritable(BOOTSTRAP))?;
+    let cluster_id = options.cluster_id.clone().unwrap_or_else(|| Uuid::random(random).to_string());
+
+    let mut directories: Vec<(&Path, Uuid)> = Vec::new();
+    for dir in &options.log_dirs {
+        directories.push((dir, Uuid::random(random)));
+    }
+    for (dir, directory_id) in &directories {
+        fs::create_dir_all(dir)?;
+        write_synced(&dir.join(BOOTSTRAP), &bootstrap)?;
+        if *dir == options.metadata_log_dir {
+            let metadata_dir = dir.join(METADATA_DIR);
+            fs::create_dir_all(&metadata_dir)?;
+            let voter = Voter {
+                key: ReplicaKey { id: options.node_id, directory_id: *directory_id },
+                endpoints: vec![options.controller_endpoint.clone()],
+                kraft_versions: (0, 1),
+            };
+            let first = Snapshot {
+                last_contained_log_timestamp_ms: now_ms,
+                kraft_version: 1,
+                voters: Some(VoterSet::new([voter])),
+                values: Vec::new(),
+            };
+            let first = first.to_bytes(0, now_ms).map_err(unwritable("the first snapshot"))?;
+            let path = metadata_dir.join(SnapshotId { end_offset: 0, epoch: 0 }.file_name());
+            // A first try may have left it, and it is read-only.
+            fs::remove_file(&path)?;
+            write_synced(&path, &first)?;
+            make_read_only(&path)?;
+            fs::sync_dir(&metadata_dir)?;
+        }
+    }
+    let date = java_date(now_ms);
+    for (dir, directory_id) in directories {
+        let properties = MetaProperties { cluster_id: cluster_id.clone(), node_id: options.node_id, directory_id: Some(directory_id) };
+        properties.write(dir, &date)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::sync_dir(parent)?;
+        }
+    }
+    Ok(true)
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+    fs::write_synced(path, content)
+}
+
+/// Does an unformatted directory hold what must not be taken for a new node's?
+fn holds_logs(dir: &Path) -> Result<bool, StorageError> {
+    for path in fs::list(dir)?.iter().filter(|path| fs::is_dir(path)) {
+        let is_log = crate::storage::log::parse_topic_partition_name(path).is_some();
+        let segments = fs::list(path)?.iter().any(|file| file.extension().is_some_and(|extension| extension == "log"));
+        if is_log && segments {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The feature levels of a new cluster.
+pub(super) fn bootstrap_records() -> Vec<VersionedRecord> {
+    let levels = features::NEW_CLUSTER.iter();
+    let record = |&(name, feature_level): &(&str, i16)| FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() };
+    levels.map(|level| VersionedRecord::new(record(level), 0)).collect()
+}
+
+fn bootstrap_values() -> Result<Vec<bytes::Bytes>, FormatError> {
+    let values: Result<Vec<_>, _> = bootstrap_records().iter().map(VersionedRecord::to_value).collect();
+    values.map_err(|error| FormatError::Unwritable { what: BOOTSTRAP, reason: error.to_string() })
+}
+
+/// A date as `java.util.Date` writes it.
+fn java_date(now_ms: i64) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    timestamp.strftime("%a %b %d %H:%M:%S UTC %Y").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::clock::ManualClock;
+
+    fn options(dir: &Path) -> FormatOptions {
+        FormatOptions {
+            log_dirs: vec![dir.join("a"), dir.join("b")],
+            metadata_log_dir: dir.join("a"),
+            node_id: 1,
+            cluster_id: None,
+            controller_endpoint: VoterEndpoint { name: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 9093 },
+            clock: Arc::new(ManualClock::new(1_795_429_724_112)),
+        }
+    }
+
+    #[test]
+    fn directories_are_formatted_once() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let options = options(dir.path());
+        assert!(format_if_new(&options, &mut Random::new(1)).expect("formatted"));
+        let a = MetaProperties::read(&dir.path().join("a")).expect("read").expect("formatted");
+        let b = MetaProperties::read(&dir.path().join("b")).expect("read").expect("formatted");
+        assert_eq!((a.node_id, &a.cluster_id), (1, &b.cluster_id));
+        assert_ne!(a.directory_id, b.directory_id);
+        assert!(!format_if_new(&options, &mut Random::new(2)).expect("left alone"));
+        assert_eq!(MetaProperties::read(&dir.path().join("a")).expect("read"), Some(a));
+        assert_eq!(java_date(1_795_429_724_112), "Mon Nov 23 10:28:44 UTC 2026");
+    }
+
+    #[test]
+    fn a_missing_disk_is_not_formatted() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let options = options(dir.path());
+        format_if_new(&options, &mut Random::new(1)).expect("formatted");
+        std::fs::remove_dir_all(dir.path().join("b")).expect("removed");
+        let error = format_if_new(&options, &mut Random::new(1)).expect_err("refused");
+        assert!(matches!(error, FormatError::PartlyFormatted { .. }));
+    }
+
+    #[test]
+    fn logs_without_meta_properties_are_left_alone() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let partition = dir.path().join("a/orders-0");
+        std::fs::create_dir_all(&partition).expect("created");
+        std::fs::write(partition.join("00000000000000000000.log"), b"").expect("written");
+        let error = format_if_new(&options(dir.path()), &mut Random::new(1)).expect_err("refused");
+        assert!(matches!(error, FormatError::HoldsLogs { .. }));
+    }
+}

@@ -1,0 +1,85 @@
+//! The snapshots in the metadata log's directory.
+//!
+//! Invariant: a file with a snapshot's name is complete: it is written under another name, synced, then renamed.
+//! Source: Kafka's `FileRawSnapshotWriter`, `Snapshots`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::raft::snapshot::{Snapshot, SnapshotError, SnapshotId};
+use crate::storage::errors::StorageError;
+use crate::storage::fs;
+
+/// The snapshots below one directory.
+#[derive(Debug)]
+pub(super) struct SnapshotFiles {
+    dir: PathBuf,
+}
+
+/// What can go wrong with a snapshot's file.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SnapshotFileError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("{path}: {source}", path = path.display())]
+    Malformed { path: PathBuf, source: SnapshotError },
+}
+
+impl SnapshotFiles {
+    /// The snapshots in the directory of the metadata log. Files that a crash left half done are removed.
+    pub(super) fn open(dir: PathBuf) -> Result<SnapshotFiles, StorageError> {
+        if fs::is_dir(&dir) {
+            for path in fs::list(&dir)? {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if name.ends_with(".checkpoint.part") || name.ends_with(".checkpoint.deleted") {
+                    fs::remove_file(&path)?;
+                }
+            }
+        }
+        Ok(SnapshotFiles { dir })
+    }
+
+    /// All snapshots, oldest first, with the sizes of their files.
+    pub(super) fn list(&self) -> Result<Vec<(SnapshotId, u64)>, StorageError> {
+        let mut snapshots = Vec::new();
+        for path in fs::list(&self.dir)? {
+            let id = path.file_name().and_then(|name| name.to_str()).and_then(SnapshotId::from_file_name);
+            if let (Some(id), Some(size)) = (id, fs::size(&path)?) {
+                snapshots.push((id, size));
+            }
+        }
+        snapshots.sort_unstable();
+        Ok(snapshots)
+    }
+
+    pub(super) fn read(&self, id: SnapshotId) -> Result<Snapshot, SnapshotFileError> {
+        read_snapshot(&self.dir.join(id.file_name()))
+    }
+
+    /// Writes a snapshot; durable on return.
+    pub(super) fn write(&self, id: SnapshotId, content: &[u8]) -> Result<(), StorageError> {
+        let path = self.dir.join(id.file_name());
+        let part = fs::with_suffix(&path, ".part");
+        fs::write(&part, content)?;
+        make_read_only(&part)?;
+        fs::sync_path(&part)?;
+        fs::rename(&part, &path)
+    }
+
+    pub(super) fn delete(&self, id: SnapshotId) -> Result<(), StorageError> {
+        fs::remove_file(&self.dir.join(id.file_name()))
+    }
+}
+
+/// Reads a file in the form of a snapshot.
+pub(super) fn read_snapshot(path: &Path) -> Result<Snapshot, SnapshotFileError> {
+    let bytes = Bytes::from(fs::read(path)?);
+    Snapshot::parse(&bytes).map_err(|source| SnapshotFileError::Malformed { path: path.to_owned(), source })
+}
+
+/// Nobody changes a snapshot.
+pub(super) fn make_read_only(path: &Path) -> Result<(), StorageError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o400)).map_err(|error| StorageError::new(path, error))
+}
