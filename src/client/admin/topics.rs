@@ -100,10 +100,15 @@ impl Admin {
 
     /// Describes topics by name, page by page where the broker can (Kafka 3.8), so that no answer is huge.
     pub async fn describe_topics(&self, names: &[String]) -> Results<String, TopicDescription> {
+        self.describe_topics_by_pages_of(PARTITIONS_A_PAGE, names).await
+    }
+
+    /// The same with at most so many partitions in an answer.
+    pub async fn describe_topics_by_pages_of(&self, partitions: i32, names: &[String]) -> Results<String, TopicDescription> {
         let outcome = self
             .retried("describeTopics", async || {
                 if self.cluster.serves(ApiKey::DescribeTopicPartitions).await? {
-                    self.describe_by_pages(names).await
+                    self.describe_by_pages(partitions, names).await
                 } else {
                     let topics = names.iter().map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() });
                     let found = self.describe_by_metadata(topics.collect()).await?;
@@ -126,7 +131,7 @@ impl Admin {
         spread(ids.iter().copied(), outcome)
     }
 
-    async fn describe_by_pages(&self, names: &[String]) -> Result<Results<String, TopicDescription>, ClientError> {
+    async fn describe_by_pages(&self, partitions_a_page: i32, names: &[String]) -> Result<Results<String, TopicDescription>, ClientError> {
         let mut sorted = names.to_vec();
         sorted.sort();
         sorted.dedup();
@@ -140,7 +145,7 @@ impl Admin {
             let topics = sorted.iter().filter(|name| name.as_str() >= from);
             let request = DescribeTopicPartitionsRequest {
                 topics: topics.map(|name| TopicRequest { name: name.clone(), ..Default::default() }).collect(),
-                response_partition_limit: PARTITIONS_A_PAGE,
+                response_partition_limit: partitions_a_page,
                 cursor: cursor.clone(),
                 ..Default::default()
             };

@@ -41,6 +41,8 @@ fn run(session: &mut Session, options: &Options) -> anyhow::Result<Exit> {
         Err(error) if session.compat() && error.downcast_ref::<Usage>().is_none() && !is_broken_pipe(&error) => {
             let words = in_kafkas_words(&error);
             writeln!(session.out, "\nError: Executing consumer group command failed due to {words}")?;
+            // In place of Kafka's stack trace.
+            session.report(&error);
             Ok(Exit::SUCCESS)
         }
         other => other,

@@ -45,7 +45,8 @@ fn run(session: &mut Session, options: &Options) -> anyhow::Result<Exit> {
             Err(error) if super::exit::is_broken_pipe(&error) => Err(error),
             Err(error) => {
                 writeln!(session.out, "Error while executing topic command : {}", super::exit::one_line(&error))?;
-                Ok(Exit::FAILURE)
+                // In place of Kafka's stack trace.
+                Ok(session.report(&error))
             }
         };
     }
@@ -146,7 +147,7 @@ async fn describe(session: &mut Session, request: &Request, admin: &Admin) -> an
                     exit = session.report(&failure.into());
                 }
             }
-            let describing = admin.describe_topics(&selection.names);
+            let describing = admin.describe_topics_by_pages_of(request.partitions_per_response, &selection.names);
             first_error(session.with_progress("Describing topics", describing).await)?.into_values().collect()
         }
     };
