@@ -6,10 +6,18 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use clap::{Arg, Command, ValueHint};
 
 use super::TOOLS;
 use super::exit::{Exit, Usage};
 use super::session::Session;
+
+/// The arguments of `ottla links`.
+pub(super) fn command() -> Command {
+    Command::new("links")
+        .about("Make links named as Kafka's tools in a directory")
+        .arg(Arg::new("dir").required(true).value_name("DIR").value_hint(ValueHint::DirPath).help("The directory, made if it is not there"))
+}
 
 /// Makes the links. What is there already is replaced only if it is a link.
 pub(crate) fn run(session: &mut Session, args: &[OsString]) -> anyhow::Result<Exit> {

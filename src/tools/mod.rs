@@ -1,7 +1,7 @@
 //! The command-line tools: `kafka-topics`, `kafka-console-producer`, `kafka-console-consumer`, `kafka-consumer-groups`, and the same as
 //! `ottla topics`, `ottla console-producer` and so on.
 //!
-//! [`main`] finds the tool in [`TOOLS`] by the name it was called by (or by the first argument after `ottla`), parses its arguments
+//! [`ottla`] finds the tool in [`TOOLS`] by the name it was called by (or by the first argument after `ottla`), parses its arguments
 //! ([`args`]), and runs it in a [`Session`] (streams, terminal, environment). A tool's result is printed by [`output`]; how it ends
 //! is an [`Exit`].
 //!
@@ -14,7 +14,9 @@ mod args;
 mod connect;
 mod consumer_groups;
 mod exit;
+mod generate;
 mod links;
+mod names;
 mod output;
 mod session;
 mod suggest;
@@ -57,15 +59,9 @@ impl Tool {
 /// Every tool, by name.
 pub(crate) const TOOLS: &[Tool] = &[consumer_groups::TOOL, topics::TOOL];
 
-/// Runs the tool that `args` (with the program's name first) asks for: by that name, or, as `ottla NOUN …`, by the next word.
+/// [`ottla`] without commands from elsewhere.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let called = args.next().unwrap_or_default();
-    let rest: Vec<OsString> = args.collect();
-    match by_program_name(&called) {
-        Some(tool) => run(tool, tool.name.to_owned(), Exit::FAILURE, rest).into(),
-        None => ottla(rest).into(),
-    }
+    ottla(args, &[])
 }
 
 /// Runs the tool of this name whatever the executable is called.
@@ -151,49 +147,79 @@ fn version(session: &mut Session) -> anyhow::Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-/// `ottla NOUN …` and ottla's own commands.
-fn ottla(args: Vec<OsString>) -> Exit {
-    let mut session = Session::of_process("ottla", Exit(2));
-    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
-    if let Some(tool) = TOOLS.iter().find(|tool| tool.noun() == first || tool.name == first) {
-        return run(tool, format!("ottla {}", tool.noun()), Exit(2), args.into_iter().skip(1).collect());
+/// A command of `ottla` that is no tool.
+pub struct OwnCommand {
+    /// Its name, purpose and arguments.
+    pub command: fn() -> Command,
+    /// Runs it with the words after its name.
+    pub run: fn(Vec<OsString>) -> ExitCode,
+}
+
+/// `ottla NOUN …`, also by the tools' own names. `others` are commands that live elsewhere, such as the broker.
+pub fn ottla(args: impl IntoIterator<Item = OsString>, others: &[OwnCommand]) -> ExitCode {
+    let mut args = args.into_iter();
+    let called = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    if let Some(tool) = by_program_name(&called) {
+        return run(tool, tool.name.to_owned(), Exit::FAILURE, args).into();
     }
-    let rest = &args[args.len().min(1)..];
+    let first = args.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+    let rest = || args.iter().skip(1).cloned().collect::<Vec<_>>();
+    if let Some(tool) = TOOLS.iter().find(|tool| tool.noun() == first || tool.name == first) {
+        return run(tool, format!("ottla {}", tool.noun()), Exit(2), rest()).into();
+    }
+    if let Some(other) = others.iter().find(|other| (other.command)().get_name() == first) {
+        return (other.run)(rest());
+    }
+    let mut session = Session::of_process("ottla", Exit(2));
+    // What this module adds to the commands from elsewhere: they have arguments too, for completions and man pages.
+    let described: Vec<OwnCommand> = others
+        .iter()
+        .map(|other| OwnCommand { command: other.command, run: other.run })
+        .chain([links::command, generate::completion_command].map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }))
+        .collect();
     let result = match first.as_str() {
-        "links" => links::run(&mut session, rest),
+        "links" => links::run(&mut session, &rest()),
+        "completion" => generate::completion(&mut session, &rest(), &described),
+        // For the shells' completions, and for those who work on this program.
+        "complete" => names::run(&mut session, &rest()),
+        "generate" => generate::run(&mut session, &rest(), &described),
         "-V" | "--version" | "-version" => version(&mut session),
-        "help" | "-h" | "--help" | "-help" => overview(&mut session),
-        "" => overview(&mut session).map(|_| Exit(2)),
-        other => Err(unknown_command(other).into()),
+        "help" | "-h" | "--help" | "-help" => overview(&mut session, &described),
+        "" => overview(&mut session, &described).map(|_| Exit(2)),
+        other => Err(unknown_command(other, &described).into()),
     };
     let result = result.and_then(|exit| {
         session.out.flush()?;
         Ok(exit)
     });
-    conclude(&mut session, result)
+    conclude(&mut session, result).into()
 }
 
-/// The commands of `ottla` that are no tools: name and purpose.
-const OWN_COMMANDS: &[(&str, &str)] = &[("serve", "Run a Kafka broker"), ("links", "Make links named as Kafka's tools in a directory")];
+/// Every command: its name and purpose, sorted.
+fn commands(others: &[OwnCommand]) -> Vec<(String, String)> {
+    let about = |command: &Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+    let tools = TOOLS.iter().map(|tool| (tool.noun().to_owned(), about(&(tool.command)())));
+    let others = others.iter().map(|other| (other.command)()).map(|command| (command.get_name().to_owned(), about(&command)));
+    let mut commands: Vec<(String, String)> = tools.chain(others).collect();
+    commands.sort();
+    commands
+}
 
-fn unknown_command(name: &str) -> Usage {
-    let known = TOOLS.iter().map(Tool::noun).chain(OWN_COMMANDS.iter().map(|(name, _)| *name));
-    match suggest::closest(name, known) {
+fn unknown_command(name: &str, others: &[OwnCommand]) -> Usage {
+    let commands = commands(others);
+    match suggest::closest(name, commands.iter().map(|(name, _)| name.as_str())) {
         Some(near) => Usage(format!("'{name}' is no command; did you mean '{near}'?")),
         None => Usage(format!("'{name}' is no command")),
     }
 }
 
-fn overview(session: &mut Session) -> anyhow::Result<Exit> {
+fn overview(session: &mut Session, others: &[OwnCommand]) -> anyhow::Result<Exit> {
     let out = &mut session.out;
     writeln!(out, "Kafka as one native program: the broker and its command-line tools.\n")?;
     writeln!(out, "Usage: ottla COMMAND [OPTIONS]\n\nCommands:")?;
-    for (name, about) in OWN_COMMANDS {
+    for (name, about) in commands(others) {
         writeln!(out, "  {name:<18} {about}")?;
-    }
-    for tool in TOOLS {
-        let about = (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
-        writeln!(out, "  {:<18} {about}", tool.noun())?;
     }
     writeln!(out, "\n'ottla COMMAND --help' explains a command. The tools also go by Kafka's names (see 'ottla links').")?;
     Ok(Exit::SUCCESS)

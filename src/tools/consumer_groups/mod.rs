@@ -112,7 +112,7 @@ const CONSUMER_GROUP_STATES: [GroupState; 7] = [
 ];
 
 /// The groups that belong to consumers: of either protocol, and those that somebody only commits offsets for.
-pub(super) fn consumer_groups() -> ListGroupsFilter {
+pub(crate) fn consumer_groups() -> ListGroupsFilter {
     ListGroupsFilter {
         states: Vec::new(),
         types: vec![GroupType::Classic, GroupType::Consumer],

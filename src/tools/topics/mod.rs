@@ -26,6 +26,8 @@ use crate::client::{ApiError, ClientConfig, ClientError};
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::error_code::ErrorCode;
 
+pub(crate) use options::TOPIC_CONFIGS;
+
 pub(crate) const TOOL: Tool = Tool { name: "kafka-topics", command: options::command, run };
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
