@@ -1,6 +1,7 @@
 //! Every integration test in one binary, to link once.
 
 mod batch;
+mod client;
 mod fuzz;
 mod protocol;
 mod tidy;
