@@ -21,7 +21,8 @@ use super::exit::Usage;
 
 /// A flag without a value.
 pub(crate) fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::Count).help(help)
+    // Repeats are no mistake.
+    Arg::new(name).long(name).action(ArgAction::SetTrue).overrides_with(name).help(help)
 }
 
 /// A flag that needs a value. Repeats are kept: whether more than one makes sense is decided where it is read.
@@ -39,37 +40,35 @@ pub(crate) fn file(name: &'static str, help: &'static str) -> Arg {
     value(name, "FILE", help).value_hint(ValueHint::FilePath)
 }
 
-/// An empty command with the flags that every tool has; its own arguments are added to it.
+/// A command without arguments; [`with_general_args`] ends its definition.
 pub(crate) fn command(name: &'static str, about: &'static str) -> Command {
-    Command::new(name)
-        .about(about)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .next_line_help(false)
-        .max_term_width(110)
-        .next_help_heading("General")
-        .args([
-            Arg::new("output")
-                .long("output")
-                .action(ArgAction::Append)
-                .num_args(1)
-                .value_name("FORMAT")
-                .value_parser(["plain", "table", "json"])
-                .help("How to print the result: Kafka's text, a table, or JSON [default: a table on a terminal, else plain]")
-                .env("KAFKA_OUTPUT")
-                .hide_env_values(true),
-            Arg::new("color")
-                .long("color")
-                .action(ArgAction::Append)
-                .num_args(1)
-                .value_name("WHEN")
-                .value_parser(["auto", "always", "never"])
-                .help("Colour the output [default: auto]"),
-            flag("yes", "Do not ask before deleting or overwriting"),
-            flag("quiet", "No progress and no notices on standard error"),
-            flag("help", "Print this help"),
-            flag("version", "Print the version of Kafka that this tool is compatible with"),
-        ])
+    Command::new(name).about(about).disable_help_flag(true).disable_version_flag(true).max_term_width(110)
+}
+
+/// The command with the flags that every tool has, which come last in its help.
+pub(crate) fn with_general_args(command: Command) -> Command {
+    command.next_help_heading("General").args([
+        Arg::new("output")
+            .long("output")
+            .action(ArgAction::Append)
+            .num_args(1)
+            .value_name("FORMAT")
+            .value_parser(["plain", "table", "json"])
+            .help("How to print the result: Kafka's text, a table, or JSON [default: a table on a terminal, else plain]")
+            .env("KAFKA_OUTPUT")
+            .hide_env_values(true),
+        Arg::new("color")
+            .long("color")
+            .action(ArgAction::Append)
+            .num_args(1)
+            .value_name("WHEN")
+            .value_parser(["auto", "always", "never"])
+            .help("Colour the output [default: auto]"),
+        flag("yes", "Do not ask before deleting or overwriting"),
+        flag("quiet", "No progress and no notices on standard error"),
+        flag("help", "Print this help"),
+        flag("version", "Print the version of Kafka that this tool is compatible with"),
+    ])
 }
 
 /// The flags that say which cluster, and as whom.
@@ -285,7 +284,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Command {
-        command("sample", "for tests").args([
+        with_general_args(command("sample", "for tests").args([
             flag("list", ""),
             flag("execute", ""),
             flag("exact", ""),
@@ -293,7 +292,7 @@ mod tests {
             value("topic-id", "T", ""),
             optional_value("state", "S", ""),
             value("shift-by", "N", "").alias("shift"),
-        ])
+        ]))
     }
 
     fn words(line: &str) -> Vec<String> {

@@ -122,12 +122,12 @@ fn parse_and_run(tool: &Tool, session: &mut Session, words: Vec<OsString>) -> an
 /// The help text on standard output; Kafka's tools print theirs on standard error and fail.
 fn help(session: &mut Session, mut command: Command) -> anyhow::Result<Exit> {
     let program = session.program().to_owned();
-    let text = command.clone().bin_name(program).render_long_help();
+    let text = command.clone().bin_name(program).render_help();
     if session.compat() {
         if let Some(about) = command.get_about() {
             writeln!(session.err, "{about}")?;
         }
-        write!(session.err, "{}", command.render_long_help())?;
+        write!(session.err, "{}", command.render_help())?;
         return Ok(Exit::FAILURE);
     }
     if session.color() {

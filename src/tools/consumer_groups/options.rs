@@ -10,7 +10,7 @@ use crate::tools::exit::Usage;
 use crate::tools::session::Session;
 
 pub(crate) fn command() -> Command {
-    args::command("kafka-consumer-groups", "List, describe and delete consumer groups, and reset their offsets")
+    let command = args::command("kafka-consumer-groups", "List, describe and delete consumer groups, and reset their offsets")
         .args(connection_args())
         .arg(value("timeout", "MS", "The most time a call may take, in milliseconds [default: 30000]").help_heading("Connection"))
         .next_help_heading("Actions")
@@ -62,6 +62,14 @@ pub(crate) fn command() -> Command {
             value("by-duration", "DURATION", "To the first record since so long ago: P1DT2H3M4S"),
             file("from-file", "To what a CSV file says: lines of TOPIC,PARTITION,OFFSET or GROUP,TOPIC,PARTITION,OFFSET"),
         ])
+        .after_help(
+            "Examples:\n  \
+             kafka-consumer-groups --bootstrap-server localhost:9092 --describe --group readers\n  \
+             kafka-consumer-groups --bootstrap-server localhost:9092 --describe --all-groups --watch\n  \
+             kafka-consumer-groups --bootstrap-server localhost:9092 --group readers --topic orders \\\n      \
+             --reset-offsets --to-datetime -2h --execute",
+        );
+    args::with_general_args(command)
 }
 
 /// The one thing to do.

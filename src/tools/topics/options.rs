@@ -50,7 +50,7 @@ pub(crate) const TOPIC_CONFIGS: &[&str] = &[
 ];
 
 pub(crate) fn command() -> Command {
-    args::command("kafka-topics", "Create, list, describe, alter and delete topics")
+    let command = args::command("kafka-topics", "Create, list, describe, alter and delete topics")
         .args(connection_args())
         .next_help_heading("Actions")
         .args([
@@ -100,8 +100,15 @@ pub(crate) fn command() -> Command {
             flag("topics-with-overrides", "Only topics with configs of their own, without their partitions"),
             value("partition-size-limit-per-response", "N", "The most partitions to ask for at once [default: 2000]"),
         ])
-        .next_help_heading("General")
+        .next_help_heading("Connection")
         .args([value("timeout", "MS", "The most time the call may take, in milliseconds [default: default.api.timeout.ms]")])
+        .after_help(
+            "Examples:\n  \
+             kafka-topics --bootstrap-server localhost:9092 --create --topic orders --partitions 3\n  \
+             kafka-topics --bootstrap-server localhost:9092 --describe --topic orders --output json\n  \
+             kafka-topics --bootstrap-server localhost:9092 --delete --topic 'tmp-.*' --dry-run",
+        );
+    args::with_general_args(command)
 }
 
 /// The one thing to do.
