@@ -4,11 +4,12 @@
 //! address, `max.connections.per.ip` (the next one is closed). A panic in a connection's task ends that connection alone.
 
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -67,6 +68,39 @@ impl Drop for IpPermit {
             }
         }
     }
+}
+
+/// Binds every address that `host` (all of the machine's when it is none) resolves to, all at the same port; port 0 takes a free one.
+/// One address is enough: `localhost` may have an IPv6 address that the machine does not.
+pub(crate) async fn bind(host: Option<&str>, port: u16, backlog: i32) -> io::Result<Vec<TcpListener>> {
+    let addresses: Vec<SocketAddr> = match host {
+        None | Some("") => vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from(([0, 0, 0, 0], port))],
+        Some(host) => tokio::net::lookup_host((host, port)).await?.collect(),
+    };
+    let backlog = u32::try_from(backlog).ok().filter(|&size| size > 0).unwrap_or(1024);
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut failure = io::Error::new(ErrorKind::AddrNotAvailable, "the host has no address");
+    for mut address in addresses {
+        if let Some(bound) = listeners.first() {
+            address.set_port(bound.local_addr()?.port());
+        }
+        match listen(address, backlog) {
+            Ok(listener) => listeners.push(listener),
+            // Another program has the port: to go on with the next address would split the clients between the two.
+            Err(error) if listeners.is_empty() && error.kind() == ErrorKind::AddrInUse => return Err(error),
+            Err(error) if listeners.is_empty() => failure = error,
+            Err(_) => {}
+        }
+    }
+    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As Java does: a broker can be started again while connections of the last one still linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
 }
 
 /// Accepts connections of one listener until the broker shuts down, and returns when the last of them has ended.

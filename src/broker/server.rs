@@ -1,19 +1,36 @@
-//! One node's broker: everything a handler may use, and the wiring of it. Source: `BrokerServer`.
+//! One node: everything a handler may use, and the wiring of it, from start to end. Sources: `KafkaRaftServer`, `BrokerServer`.
+//!
+//! The order of a start: log directories (formatted when new, locked, checked) -> metadata log -> partition logs -> ports -> quorum
+//! (leader, first image, this broker registered and unfenced) -> connections. A client that reaches us finds everything there.
+//! The order of an end is the reverse: no more requests -> controlled shutdown -> logs closed -> quorum closed.
 
+use std::io;
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
-use super::config::{BrokerConfig, DynamicConfig};
+use super::config::{BrokerConfig, DynamicConfig, NodeConfigSchema, SecurityProtocol};
 use super::fetch_session::FetchSessions;
 use super::group_coordinator::GroupCoordinator;
+use super::housekeeping;
+use super::listener::{self, ConnectionQuota};
 use super::producer_ids::ProducerIds;
-use super::quorum::ControllerHandle;
+use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
 use crate::common::clock::Clock;
 use crate::common::random::Random;
+use crate::common::uuid::Uuid;
+use crate::metadata;
 use crate::metadata::cache::MetadataCache;
 use crate::metadata::image::MetadataImage;
+use crate::metadata::publisher::Publisher;
+use crate::raft::snapshot::SnapshotPolicy;
+use crate::raft::voters::VoterEndpoint;
 use crate::replication::replicas::Replicas;
+use crate::storage::log_dirs::{LogDirs, LogDirsOptions, OpenError};
 
 /// What handlers are given. Shared as `Arc<Broker>`; every field has its own synchronisation.
 pub struct Broker {
@@ -26,7 +43,6 @@ pub struct Broker {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) producer_ids: ProducerIds,
-    /// Also a publisher, to be registered after [`Broker::replicas`].
     pub(crate) groups: Arc<GroupCoordinator>,
     shutdown: watch::Sender<bool>,
 }
@@ -40,11 +56,10 @@ impl Broker {
         controller: ControllerHandle,
         metadata: Arc<MetadataCache>,
         replicas: Arc<Replicas>,
+        groups: Arc<GroupCoordinator>,
     ) -> Broker {
         let slots = usize::try_from(dynamic_config.static_config().max_incremental_fetch_session_cache_slots).unwrap_or(0);
-        let groups = GroupCoordinator::new(dynamic_config.static_config(), Arc::clone(&clock), Arc::clone(&replicas));
         Broker {
-            groups: Arc::new(groups),
             fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
             producer_ids: ProducerIds::default(),
             shutdown: watch::Sender::new(false),
@@ -54,6 +69,7 @@ impl Broker {
             controller,
             metadata,
             replicas,
+            groups,
         }
     }
 
@@ -81,4 +97,217 @@ impl Broker {
     pub(crate) fn begin_shutdown(&self) {
         self.shutdown.send_replace(true);
     }
+}
+
+/// Why a node cannot start; each is one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(String),
+    #[error("cannot listen on {address}: {}", in_words(.source))]
+    Listen { address: String, source: io::Error },
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error(transparent)]
+    LogDirs(#[from] OpenError),
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use (by another broker?)".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A node that serves clients.
+pub struct Server {
+    broker: Arc<Broker>,
+    /// `host:port` as clients are told.
+    address: String,
+    accepting: JoinSet<()>,
+    housekeeping: JoinSet<()>,
+}
+
+/// A listener that is bound, and what clients are told of it.
+struct Bound {
+    name: Arc<str>,
+    sockets: Vec<TcpListener>,
+    port: u16,
+}
+
+impl Server {
+    /// Starts a node. When it returns, clients are served.
+    pub async fn start(config: Arc<BrokerConfig>, clock: Arc<dyn Clock>) -> Result<Server, StartError> {
+        let mut random = Random::from_entropy();
+        let controller_endpoint = controller_endpoint(&config);
+        let format = FormatOptions {
+            log_dirs: config.log_dirs.clone(),
+            metadata_log_dir: config.metadata_log_dir.clone(),
+            node_id: config.node_id,
+            cluster_id: None,
+            controller_endpoint: controller_endpoint.clone(),
+            clock: Arc::clone(&clock),
+        };
+        if quorum::format_if_new(&format, &mut random)? {
+            info!("formatted {}", config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", "));
+        }
+        let log_dirs = Arc::new(LogDirs::open(LogDirsOptions {
+            dirs: config.log_dirs.clone(),
+            node_id: config.node_id,
+            clock: Arc::clone(&clock),
+            recovery_threads_per_data_dir: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),
+            producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+        })?);
+        let quorum = Quorum::open(QuorumOptions {
+            node_id: config.node_id,
+            metadata_log_dir: config.metadata_log_dir.clone(),
+            controller_endpoint,
+            schema: Arc::new(NodeConfigSchema::new(Arc::clone(&config))),
+            clock: Arc::clone(&clock),
+            random: Random::new(random.next_u64()),
+            session_timeout_ms: u64::try_from(config.broker_session_timeout_ms).unwrap_or(0),
+            auto_leader_rebalance: config.value("auto.leader.rebalance.enable").as_bool().unwrap_or(true),
+            snapshot_policy: snapshot_policy(&config),
+        })?;
+        let dynamic_config = Arc::new(DynamicConfig::new(Arc::clone(&config)));
+        let image = quorum.image();
+        dynamic_config.update(image);
+        log_dirs.load(&|topic| dynamic_config.log_config(image, topic));
+
+        let bound = bind(&config).await?;
+        let advertised = advertise(&config, &bound);
+        let address = advertised.first().map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).unwrap_or_default();
+
+        let metadata = Arc::new(MetadataCache::new());
+        let log_configs = {
+            let dynamic_config = Arc::clone(&dynamic_config);
+            Box::new(move |image: &MetadataImage, topic: &str| dynamic_config.log_config(image, topic))
+        };
+        let replicas = Arc::new(Replicas::new(config.node_id, Arc::clone(&log_dirs), log_configs));
+        let groups = Arc::new(GroupCoordinator::new(&config, Arc::clone(&clock), Arc::clone(&replicas)));
+        // Configs before the partitions that obey them; partitions before the coordinators that read them; the cache last, so that who
+        // sees a topic in the metadata can produce to it.
+        let publishers: Vec<Arc<dyn Publisher>> =
+            vec![Arc::clone(&dynamic_config) as _, Arc::clone(&replicas) as _, Arc::clone(&groups) as _, Arc::clone(&metadata) as _];
+        let cluster_id = quorum.cluster_id().to_owned();
+        let registration = BrokerOptions {
+            cluster_id: cluster_id.clone(),
+            listeners: advertised,
+            rack: config.broker_rack.clone(),
+            directories: log_dirs.directories().iter().filter(|dir| dir.online).map(|dir| dir.id).collect(),
+            previous_broker_epoch: log_dirs.previous_broker_epoch(),
+            incarnation_id: Uuid::random(&mut random),
+        };
+        let controller = quorum.start(Some(registration), publishers)?;
+        let broker = Arc::new(Broker::new(dynamic_config, clock, cluster_id, controller, metadata, Arc::clone(&replicas), groups));
+
+        let quota = ConnectionQuota::new(config.max_connections, config.max_connections_per_ip);
+        let mut accepting = JoinSet::new();
+        for bound in bound {
+            for socket in bound.sockets {
+                accepting.spawn(listener::accept(Arc::clone(&broker), socket, Arc::clone(&bound.name), Arc::clone(&quota)));
+            }
+        }
+        let housekeeping = housekeeping::start(&config, &broker);
+        Ok(Server { broker, address, accepting, housekeeping })
+    }
+
+    /// What clients connect to, as `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.broker.cluster_id
+    }
+
+    pub fn node_id(&self) -> i32 {
+        self.broker.node_id()
+    }
+
+    /// Returns, with the reason, when the node cannot go on and must be shut down.
+    pub async fn failed(&self) -> String {
+        self.broker.controller.failed().await
+    }
+
+    /// Ends everything in order. Requests that wait are given up; what was acknowledged is on disk when this returns.
+    pub async fn shutdown(mut self) {
+        self.broker.begin_shutdown();
+        while self.accepting.join_next().await.is_some() {}
+        self.housekeeping.shutdown().await;
+        let controller = &self.broker.controller;
+        if let Err(error) = controller.controlled_shutdown().await {
+            warn!("no controlled shutdown: {}", error.name());
+        }
+        controller.close().await;
+        let broker_epoch = controller.broker_epoch();
+        let log_dirs = Arc::clone(self.broker.replicas.log_dirs());
+        if let Err(failure) = tokio::task::spawn_blocking(move || log_dirs.shutdown(broker_epoch)).await {
+            error!("the logs could not be closed: {failure}");
+        }
+    }
+}
+
+/// Where the controller listens, or would listen: no other node can reach it yet.
+fn controller_endpoint(config: &BrokerConfig) -> VoterEndpoint {
+    let listener = config.controller_listeners().next();
+    VoterEndpoint {
+        name: config.controller_listener_names.first().cloned().unwrap_or_else(|| "CONTROLLER".to_owned()),
+        host: listener.and_then(|endpoint| endpoint.host.clone()).unwrap_or_else(|| "localhost".to_owned()),
+        port: listener.map_or(9093, |endpoint| endpoint.port),
+    }
+}
+
+fn snapshot_policy(config: &BrokerConfig) -> SnapshotPolicy {
+    SnapshotPolicy {
+        max_new_record_bytes: u64::try_from(config.metadata_log_max_record_bytes_between_snapshots).unwrap_or(u64::MAX),
+        max_interval_ms: u64::try_from(config.metadata_log_max_snapshot_interval_ms).unwrap_or(0),
+        retention_bytes: config.metadata_max_retention_bytes,
+        retention_ms: config.metadata_max_retention_ms,
+    }
+}
+
+/// Binds every listener for clients, so that the ports are known before they are advertised.
+async fn bind(config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {
+    let mut bound = Vec::new();
+    for endpoint in config.broker_listeners() {
+        if endpoint.security_protocol != SecurityProtocol::Plaintext {
+            return Err(StartError::Config(format!(
+                "listener {} wants {}, which is not served yet: only PLAINTEXT is",
+                endpoint.listener, endpoint.security_protocol
+            )));
+        }
+        let address = || format!("{}:{}", endpoint.host.as_deref().unwrap_or("0.0.0.0"), endpoint.port);
+        let failed = |source| StartError::Listen { address: address(), source };
+        let sockets = listener::bind(endpoint.host.as_deref(), endpoint.port, config.socket_listen_backlog_size).await.map_err(failed)?;
+        let port = sockets[0].local_addr().map_err(failed)?.port();
+        bound.push(Bound { name: endpoint.listener.as_str().into(), sockets, port });
+    }
+    Ok(bound)
+}
+
+/// What clients are told to connect to: the configured names, with the ports that were chosen and a name for "all addresses".
+fn advertise(config: &BrokerConfig, bound: &[Bound]) -> Vec<metadata::image::Endpoint> {
+    let endpoints = config.advertised_listeners.iter();
+    endpoints
+        .map(|endpoint| {
+            let chosen = bound.iter().find(|bound| *bound.name == *endpoint.listener).map(|bound| bound.port);
+            let host = endpoint.host.clone().filter(|host| !matches!(host.as_str(), "" | "0.0.0.0" | "::"));
+            metadata::image::Endpoint {
+                name: endpoint.listener.clone(),
+                host: host.unwrap_or_else(host_name),
+                port: if endpoint.port == 0 { chosen.unwrap_or(0) } else { endpoint.port },
+                security_protocol: endpoint.security_protocol.code(),
+            }
+        })
+        .collect()
+}
+
+/// The machine's name when it can be resolved, as Kafka advertises it; else the loopback address.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let resolves = (name.as_str(), 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
+    if resolves { name } else { "localhost".to_owned() }
 }

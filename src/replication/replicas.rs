@@ -7,7 +7,6 @@
 //! - An I/O error takes the log directory offline: its partitions answer KAFKA_STORAGE_ERROR, all others go on.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -232,13 +231,8 @@ impl Publisher for Replicas {
         }
         if !self.loaded.swap(true, Ordering::SeqCst) {
             self.set_strays_aside(image);
-            info!("{} partitions are here", self.partitions().len());
+            info!("serving {} partitions", self.partitions().len());
         }
         *self.image.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(image);
     }
-}
-
-/// Directories that are online, for those who register them.
-pub fn online_directories(log_dirs: &LogDirs) -> Vec<(Uuid, PathBuf)> {
-    log_dirs.directories().into_iter().filter(|dir| dir.online).map(|dir| (dir.id, dir.path)).collect()
 }
