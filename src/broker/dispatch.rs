@@ -117,9 +117,9 @@ pub fn served(key: ApiKey) -> Option<&'static ServedApi> {
     SERVED.iter().find(|api| api.key == key)
 }
 
-/// The whole body must be the message: trailing bytes are an error, as in Kafka.
+/// Bytes behind the message are ignored, as in Kafka: librdkafka sends a few behind a Metadata request for all topics.
 fn decode<M: Message>(body: Bytes, version: i16) -> Result<M, DecodeError> {
-    M::from_bytes(body, version)
+    M::decode(&mut Reader::new(body), version)
 }
 
 /// Answers the request in `frame`.

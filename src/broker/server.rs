@@ -38,6 +38,8 @@ pub struct Broker {
     pub(crate) dynamic_config: Arc<DynamicConfig>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster_id: String,
+    /// The finalized level of kraft.version, which is in no image.
+    pub(crate) kraft_version: i16,
     pub(crate) controller: ControllerHandle,
     pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) replicas: Arc<Replicas>,
@@ -53,6 +55,7 @@ impl Broker {
         dynamic_config: Arc<DynamicConfig>,
         clock: Arc<dyn Clock>,
         cluster_id: String,
+        kraft_version: i16,
         controller: ControllerHandle,
         metadata: Arc<MetadataCache>,
         replicas: Arc<Replicas>,
@@ -66,6 +69,7 @@ impl Broker {
             dynamic_config,
             clock,
             cluster_id,
+            kraft_version,
             controller,
             metadata,
             replicas,
@@ -192,6 +196,7 @@ impl Server {
         let publishers: Vec<Arc<dyn Publisher>> =
             vec![Arc::clone(&dynamic_config) as _, Arc::clone(&replicas) as _, Arc::clone(&groups) as _, Arc::clone(&metadata) as _];
         let cluster_id = quorum.cluster_id().to_owned();
+        let kraft_version = quorum.kraft_version();
         let registration = BrokerOptions {
             cluster_id: cluster_id.clone(),
             listeners: advertised,
@@ -201,7 +206,8 @@ impl Server {
             incarnation_id: Uuid::random(&mut random),
         };
         let controller = quorum.start(Some(registration), publishers)?;
-        let broker = Arc::new(Broker::new(dynamic_config, clock, cluster_id, controller, metadata, Arc::clone(&replicas), groups));
+        let broker =
+            Arc::new(Broker::new(dynamic_config, clock, cluster_id, kraft_version, controller, metadata, Arc::clone(&replicas), groups));
 
         let quota = ConnectionQuota::new(config.max_connections, config.max_connections_per_ip);
         let mut accepting = JoinSet::new();

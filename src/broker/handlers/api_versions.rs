@@ -23,6 +23,9 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let image = broker.image();
     let mut finalized: Vec<(&str, i16)> = image.features.finalized.iter().map(|(name, &level)| (name.as_str(), level)).collect();
     finalized.extend(image.features.metadata_version.map(|level| (features::METADATA_VERSION, level)));
+    if broker.kraft_version > 0 {
+        finalized.push((features::KRAFT_VERSION, broker.kraft_version));
+    }
     ApiVersionsResponse {
         api_keys: served(),
         supported_features: supported(&image, broker.node_id(), ctx.api_version),
