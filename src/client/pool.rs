@@ -33,10 +33,13 @@ struct Slot {
     not_before: Option<Instant>,
 }
 
+/// Locked for as long as an attempt takes.
+type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
+
 pub(super) struct Pool {
     options: ConnectionOptions,
     backoff: Backoff,
-    slots: Mutex<HashMap<(i32, Use), Arc<tokio::sync::Mutex<Slot>>>>,
+    slots: Mutex<HashMap<(i32, Use), SharedSlot>>,
 }
 
 impl Pool {
@@ -48,7 +51,7 @@ impl Pool {
         &self.options
     }
 
-    fn slot(&self, broker: i32, use_: Use) -> Arc<tokio::sync::Mutex<Slot>> {
+    fn slot(&self, broker: i32, use_: Use) -> SharedSlot {
         let mut slots = self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(slots.entry((broker, use_)).or_default())
     }

@@ -80,6 +80,16 @@ pub(super) struct Ready {
     pub(super) next: Option<Instant>,
 }
 
+/// What batches are drained for.
+pub(super) struct Terms<'a> {
+    pub(super) metadata: &'a Metadata,
+    /// Bytes of one request; a single batch may be larger.
+    pub(super) max_size: usize,
+    pub(super) now: Instant,
+    pub(super) producer: Option<ProducerIdAndEpoch>,
+    pub(super) backoff: &'a Backoff,
+}
+
 pub(super) struct Accumulator {
     gathering: Gathering,
     topics: HashMap<String, Topic>,
@@ -289,17 +299,9 @@ impl Accumulator {
         ready
     }
 
-    /// Takes one batch of each of a broker's partitions, up to `max_size` bytes, starting where the last call ended.
-    pub(super) fn drain(
-        &mut self,
-        broker: i32,
-        partitions: &[TopicPartition],
-        metadata: &Metadata,
-        max_size: usize,
-        now: Instant,
-        producer: Option<ProducerIdAndEpoch>,
-        backoff: &Backoff,
-    ) -> Vec<Batch> {
+    /// Takes one batch of each of a broker's partitions, up to a size, starting where the last call ended.
+    pub(super) fn drain(&mut self, broker: i32, partitions: &[TopicPartition], terms: &Terms<'_>) -> Vec<Batch> {
+        let Terms { metadata, max_size, now, producer, backoff } = *terms;
         let mut drained = Vec::new();
         let mut size = 0;
         let start = self.drain_start.get(&broker).copied().unwrap_or(0) % partitions.len().max(1);

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
+use super::accumulator::Terms;
 use super::batch::{Batch, Outcome};
 use super::sequences::{ProducerIdAndEpoch, Verdict};
 use crate::client::cluster::{AutoCreate, Cluster, Topics};
@@ -189,8 +190,9 @@ impl Sender {
             Identity::Known(producer) => Some(*producer),
             Identity::Wanted { .. } | Identity::Requested { .. } => return false,
         };
-        let max_size = self.sending.max_request_size;
-        let batches = self.shared.accumulator().drain(broker, partitions, &self.metadata, max_size, now, producer, &self.backoff);
+        let (metadata, max_size) = (&*self.metadata, self.sending.max_request_size);
+        let terms = Terms { metadata, max_size, now, producer, backoff: &self.backoff };
+        let batches = self.shared.accumulator().drain(broker, partitions, &terms);
         if batches.is_empty() {
             return false;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use ottla::protocol::api_key::ApiKey;
-use ottla::protocol::codec::{Message, Reader, Request, VersionRange};
+use ottla::protocol::codec::{Reader, Request, VersionRange};
 use ottla::protocol::error_code::ErrorCode;
 use ottla::protocol::frame::{decode_request_header, encode_response};
 use ottla::protocol::messages::api_versions_response::ApiVersion;
