@@ -3,7 +3,7 @@
 //! Invariant: one attempt at a time for each broker and use; whoever comes meanwhile waits for its outcome.
 //! Source: `ClusterConnectionStates`; RFC 8305 (staggered attempts over several addresses).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -135,22 +135,13 @@ pub(super) async fn connect_any(servers: &[(String, u16)], options: &ConnectionO
     let start = Instant::now();
     let limit = options.setup_timeout;
     let mut failures = Vec::new();
-    let mut addresses = Vec::new();
     let mut lookups = JoinSet::new();
     for (index, (host, port)) in servers.iter().cloned().enumerate() {
         lookups.spawn(async move { (index, resolve(&host, port, limit).await) });
     }
-    while let Some(found) = lookups.join_next().await {
-        let Ok((index, found)) = found else { continue };
-        match found {
-            Ok(found) => addresses.extend(found.into_iter().enumerate().map(|(rank, address)| (index, rank, address))),
-            Err(error) => failures.push((index, 0, ConnectFailure { server: text(&servers[index]), address: None, error })),
-        }
-    }
-    addresses.sort();
+    // By the order of the servers, then of their addresses.
+    let mut waiting = BTreeSet::new();
     let mut attempts = JoinSet::new();
-    let mut next = addresses.into_iter();
-    let mut waiting = next.next();
     let mut launch = start;
     loop {
         tokio::select! {
@@ -165,8 +156,19 @@ pub(super) async fn connect_any(servers: &[(String, u16)], options: &ConnectionO
                     Some(Err(_)) | None => {}
                 }
             }
-            () = sleep_until(launch), if waiting.is_some() => {
-                if let Some((index, rank, address)) = waiting.take() {
+            found = lookups.join_next(), if !lookups.is_empty() => {
+                match found {
+                    Some(Ok((index, Ok(found)))) => {
+                        waiting.extend(found.into_iter().enumerate().map(|(rank, address)| (index, rank, address)));
+                    }
+                    Some(Ok((index, Err(error)))) => {
+                        failures.push((index, 0, ConnectFailure { server: text(&servers[index]), address: None, error }));
+                    }
+                    Some(Err(_)) | None => {}
+                }
+            }
+            () = sleep_until(launch), if !waiting.is_empty() => {
+                if let Some((index, rank, address)) = waiting.pop_first() {
                     let mut options = options.clone();
                     options.setup_timeout = options.setup_timeout.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
                     attempts.spawn(async move {
@@ -178,7 +180,6 @@ pub(super) async fn connect_any(servers: &[(String, u16)], options: &ConnectionO
                         (index, rank, address, outcome)
                     });
                 }
-                waiting = next.next();
                 launch = Instant::now() + STAGGER;
             }
             else => {

@@ -221,6 +221,9 @@ impl Admin {
     /// Creates topics, or with `validate_only` asks whether it would work.
     pub async fn create_topics(&self, topics: &[NewTopic], validate_only: bool) -> Results<String, CreatedTopic> {
         let names = topics.iter().map(|topic| topic.name.clone());
+        if let Err(error) = self.check_defaults(topics).await {
+            return all_failed(names, &error);
+        }
         let request = CreateTopicsRequest {
             topics: topics.iter().map(creatable).collect(),
             timeout_ms: wire_millis(self.cluster.call_timeout()),
@@ -243,6 +246,23 @@ impl Admin {
             results.collect()
         });
         spread(names, results)
+    }
+
+    /// Brokers before Kafka 2.4 do not choose the number of partitions or replicas.
+    async fn check_defaults(&self, topics: &[NewTopic]) -> Result<(), ClientError> {
+        let needs = |topic: &&NewTopic| {
+            topic.replicas_assignments.is_empty() && (topic.num_partitions.is_none() || topic.replication_factor.is_none())
+        };
+        let names: Vec<&str> = topics.iter().filter(needs).map(|topic| topic.name.as_str()).collect();
+        if names.is_empty() || self.cluster.controller().await?.version_of::<CreateTopicsRequest>()? >= 4 {
+            return Ok(());
+        }
+        let message = format!(
+            "Creating topics with default partitions/replication factor are only supported in CreateTopicRequest version 4+. The following \
+             topics need values for partitions and replicas: [{}]",
+            names.join(", ")
+        );
+        Err(ApiError::new(ErrorCode::UnsupportedVersion, Some(message)).into())
     }
 
     /// Deletes topics by name.

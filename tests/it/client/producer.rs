@@ -411,3 +411,28 @@ async fn without_acknowledgements_nothing_is_waited_for() {
     broker.wait_for::<ProduceRequest>(20).await;
     assert_eq!(log.lock().expect("no panic").values(), numbers(20));
 }
+
+#[tokio::test]
+async fn a_broker_of_kafka_2_1_is_spoken_to_in_its_versions() {
+    let log = Arc::new(Mutex::new(FakeLog::default()));
+    let appending = Arc::clone(&log);
+    let bound = with_metadata(Bound::new().await, &[1])
+        .api_versions_up_to(2)
+        .versions(ApiKey::Produce, 0, 7)
+        .versions(ApiKey::Metadata, 0, 7)
+        .versions(ApiKey::InitProducerId, 0, 1)
+        .on::<ProduceRequest>(move |request, _| {
+            let mut none: Refusal = Box::new(|_, _| None);
+            Action::Answer(produce(&appending, &request, &mut none))
+        });
+    let broker = bound.start();
+    let producer = producer(&broker.servers(), &[("compression.type", "zstd")]).await;
+    assert_eq!(send(&producer, "x").await.wait().await.expect("delivered").offset, Some(0));
+    let mut versions: Vec<(ApiKey, i16)> = broker.seen().iter().map(|seen| (seen.key, seen.version)).collect();
+    versions.sort();
+    versions.dedup();
+    let expected =
+        [(ApiKey::Produce, 7), (ApiKey::Metadata, 7), (ApiKey::ApiVersions, 0), (ApiKey::ApiVersions, 4), (ApiKey::InitProducerId, 1)];
+    assert_eq!(versions, expected);
+    assert_eq!(log.lock().expect("no panic").values(), ["x"]);
+}
