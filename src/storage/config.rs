@@ -1,17 +1,14 @@
 //! The configs of one topic that its logs obey. Source: `LogConfig`.
 
+/// `message.timestamp.type`.
+pub use crate::protocol::batch::TimestampType;
+use crate::protocol::compression::Compression;
+
 /// How a topic's data is limited; both may hold, and neither (an empty `cleanup.policy`) keeps everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
     pub compact: bool,
     pub delete: bool,
-}
-
-/// `message.timestamp.type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampType {
-    CreateTime,
-    LogAppendTime,
 }
 
 /// `compression.type` of a topic, levels included.
@@ -30,6 +27,21 @@ pub enum CompressionType {
     Zstd {
         level: i32,
     },
+}
+
+impl CompressionType {
+    /// The codec to store with when it differs from `source`, and its level; None keeps the batch as it is.
+    pub fn recompress(self, source: Compression) -> Option<(Compression, Option<i32>)> {
+        let (target, level) = match self {
+            CompressionType::Producer => return None,
+            CompressionType::Uncompressed => (Compression::None, None),
+            CompressionType::Gzip { level } => (Compression::Gzip, Some(level)),
+            CompressionType::Snappy => (Compression::Snappy, None),
+            CompressionType::Lz4 { level } => (Compression::Lz4, Some(level)),
+            CompressionType::Zstd { level } => (Compression::Zstd, Some(level)),
+        };
+        (target != source).then_some((target, level))
+    }
 }
 
 /// Typed topic configs, every field named as the config with `.` as `_`. Times are milliseconds, sizes bytes.

@@ -22,3 +22,4 @@ mod scan;
 mod segment;
 mod time_index;
 mod txn_index;
+mod validator;
