@@ -215,6 +215,12 @@ pub fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
     }
 }
 
+/// Bytes of the file system that holds `path`: in all, and free for this process.
+pub fn space(path: &Path) -> Result<(u64, u64), StorageError> {
+    let stat = rustix::fs::statvfs(path).map_err(|error| StorageError::new(path, error.into()))?;
+    Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
 /// `path` with `suffix` appended to its name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

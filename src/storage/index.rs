@@ -49,6 +49,15 @@ impl OffsetIndex {
         }
     }
 
+    /// The offset of the first entry whose position is at least `position`.
+    pub(super) fn upper_bound(&mut self, position: u64) -> Result<Option<i64>, StorageError> {
+        let before = |entry: &[u8; ENTRY_SIZE]| u64::from(u32::from_be_bytes(entry[4..].try_into().expect("four bytes"))) < position;
+        match self.file.partition_point(before)? {
+            n if n == self.file.len() => Ok(None),
+            n => self.file.entry(n).map(|entry| Some(self.parse(&entry).0)),
+        }
+    }
+
     /// Adds an entry; nothing happens when the last one is not below it (a segment being rebuilt from overlapping batches).
     pub(super) fn append(&mut self, offset: i64, position: u64) -> Result<(), StorageError> {
         if self.file.len() > 0 && offset <= self.last()?.0 {

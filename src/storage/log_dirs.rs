@@ -4,16 +4,33 @@
 //! [`LogDirs::load`] (all partition logs). Order at the end: [`LogDirs::shutdown`] (flush, producer snapshots, checkpoints,
 //! clean-shutdown file last, locks).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::common::clock::Clock;
+use crate::common::random::Random;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 
+use super::checkpoint::{self, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
 use super::config::LogConfig;
+use super::dir_health::DirHealth;
 use super::errors::StorageError;
-use super::log::Log;
+use super::fs;
+use super::log::{Log, LogOptions, parse_topic_partition_name};
+use super::meta_properties::MetaProperties;
+
+/// The metadata log's directory, which is not one of the partitions here.
+pub const CLUSTER_METADATA_DIR: &str = "__cluster_metadata-0";
+const LOCK_FILE: &str = ".lock";
+const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+const REMOTE_LOG_INDEX_CACHE: &str = "remote-log-index-cache";
+const DELETE_DIR_SUFFIX: &str = "-delete";
+const STRAY_DIR_SUFFIX: &str = "-stray";
+const FUTURE_DIR_SUFFIX: &str = "-future";
 
 /// What a node's log directories are opened with.
 #[derive(Clone)]
@@ -60,48 +77,207 @@ pub struct LogDir {
     pub online: bool,
 }
 
+/// One log directory's own state.
+struct Dir {
+    path: PathBuf,
+    id: Uuid,
+    health: Arc<DirHealth>,
+    had_clean_shutdown: bool,
+    /// Every log of the directory was loaded, so a clean stop may say so.
+    loaded: AtomicBool,
+    /// The recovery points and so on of deleted partitions are still in the checkpoints.
+    checkpoints_are_stale: AtomicBool,
+    /// Held open for the lock on it.
+    lock: Mutex<Option<File>>,
+}
+
+#[derive(Clone)]
+struct Hosted {
+    /// Index of the directory.
+    dir: usize,
+    log: Arc<Log>,
+}
+
 /// All log directories. Shared as `Arc<LogDirs>`.
 pub struct LogDirs {
     options: LogDirsOptions,
+    cluster_id: String,
+    previous_broker_epoch: i64,
+    dirs: Vec<Dir>,
+    logs: RwLock<BTreeMap<TopicPartition, Hosted>>,
+    /// Directories of deleted partitions and when they may go, ms.
+    deleted: Mutex<Vec<(i64, PathBuf)>>,
 }
 
-#[allow(unused_variables, clippy::unimplemented)]
 impl LogDirs {
-    /// Locks the directories, checks that they belong together and to this node, and notes whether the last stop was clean.
+    /// Locks the directories, checks that they belong together and to this node, and notes whether the last stop was clean. A directory
+    /// that cannot be read is offline from the start.
     pub fn open(options: LogDirsOptions) -> Result<LogDirs, OpenError> {
-        Ok(LogDirs { options })
+        let (mut dirs, mut clusters, mut broker_epochs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut ids = BTreeSet::new();
+        for path in &options.dirs {
+            match open_dir(path, &options) {
+                Ok((dir, cluster_id, broker_epoch)) => {
+                    if !ids.insert(dir.id) {
+                        return Err(OpenError::Inconsistent(format!("duplicate directory id {} in {}", dir.id, path.display())));
+                    }
+                    clusters.insert(cluster_id);
+                    broker_epochs.insert(broker_epoch);
+                    dirs.push(dir);
+                }
+                Err(OpenError::Storage(error)) if options.dirs.len() > 1 => {
+                    let health = Arc::new(DirHealth::default());
+                    health.fail(&error);
+                    dirs.push(Dir {
+                        path: path.clone(),
+                        id: Uuid::ZERO,
+                        health,
+                        had_clean_shutdown: false,
+                        loaded: AtomicBool::new(false),
+                        checkpoints_are_stale: AtomicBool::new(false),
+                        lock: Mutex::new(None),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut clusters = clusters.into_iter();
+        let (Some(cluster_id), None) = (clusters.next(), clusters.next()) else {
+            return Err(OpenError::Inconsistent("the log directories belong to no or to several clusters".to_owned()));
+        };
+        let mut broker_epochs = broker_epochs.into_iter();
+        let previous_broker_epoch = match (broker_epochs.next(), broker_epochs.next()) {
+            (Some(epoch), None) => epoch,
+            _ => -1,
+        };
+        Ok(LogDirs { options, cluster_id, previous_broker_epoch, dirs, logs: RwLock::default(), deleted: Mutex::default() })
+    }
+
+    fn hosted(&self) -> RwLockReadGuard<'_, BTreeMap<TopicPartition, Hosted>> {
+        self.logs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosted_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<TopicPartition, Hosted>> {
+        self.logs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, Vec<(i64, PathBuf)>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn cluster_id(&self) -> &str {
-        unimplemented!()
+        &self.cluster_id
     }
 
     /// The broker epoch at the last clean stop, -1 when it was not clean (BrokerRegistration's PreviousBrokerEpoch).
     pub fn previous_broker_epoch(&self) -> i64 {
-        unimplemented!()
+        self.previous_broker_epoch
     }
 
     pub fn directories(&self) -> Vec<LogDir> {
-        unimplemented!()
+        self.dirs.iter().map(|dir| LogDir { path: dir.path.clone(), id: dir.id, online: dir.health.is_online() }).collect()
     }
 
     /// Did this directory's last stop leave a clean-shutdown file? (The metadata log ignores it.)
     pub fn had_clean_shutdown(&self, dir: &Path) -> bool {
-        unimplemented!()
+        self.dirs.iter().any(|known| known.path == dir && known.had_clean_shutdown)
+    }
+
+    /// The health that logs outside this collection, such as the metadata log, share with their directory.
+    pub fn health(&self, dir: &Path) -> Option<Arc<DirHealth>> {
+        self.dirs.iter().find(|known| known.path == dir).map(|known| known.health.clone())
     }
 
     /// Loads every partition's log, in parallel. `config` gives a topic's config. A directory that fails goes offline.
     pub fn load(&self, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) {
-        unimplemented!()
+        std::thread::scope(|scope| {
+            for index in 0..self.dirs.len() {
+                scope.spawn(move || {
+                    let dir = &self.dirs[index];
+                    if dir.health.check().is_ok() && dir.health.note(self.load_dir(index, config)).is_ok() {
+                        dir.loaded.store(true, Ordering::Release);
+                    }
+                });
+            }
+        });
     }
 
+    fn load_dir(&self, index: usize, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) -> Result<(), StorageError> {
+        let dir = &self.dirs[index];
+        // From here on a crash leaves an unclean directory.
+        fs::remove_file(&dir.path.join(CLEAN_SHUTDOWN_FILE))?;
+        let recovery_points = checkpoint::read_offsets(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
+        let log_start_offsets = checkpoint::read_offsets(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
+        let high_watermarks = checkpoint::read_offsets(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
+        let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
+        for path in fs::list(&dir.path)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+            if !fs::is_dir(&path) || name == CLUSTER_METADATA_DIR || name == REMOTE_LOG_INDEX_CACHE {
+                continue;
+            }
+            if name.ends_with(DELETE_DIR_SUFFIX) {
+                self.deleted().push((self.options.clock.now_ms() + LogConfig::default().file_delete_delay_ms, path));
+            } else if name.ends_with(STRAY_DIR_SUFFIX) || name.ends_with(FUTURE_DIR_SUFFIX) {
+                tracing::warn!(path = %path.display(), "leaving a stray or unfinished replica alone");
+            } else if let Some(topic_partition) = parse_topic_partition_name(&path) {
+                found.push((path, topic_partition));
+            } else {
+                tracing::warn!(path = %path.display(), "not the directory of a partition");
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let threads = self.options.recovery_threads_per_data_dir.clamp(1, found.len().max(1));
+        let (found, next) = (&found, &next);
+        let work = || -> Result<(), StorageError> {
+            while let Some((path, topic_partition)) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let log = Log::open(LogOptions {
+                    log_start_offset: log_start_offsets.get(topic_partition).copied().unwrap_or(0),
+                    recovery_point: recovery_points.get(topic_partition).copied().unwrap_or(0),
+                    had_clean_shutdown: dir.had_clean_shutdown,
+                    ..self.log_options(dir, path.clone(), topic_partition, config(&topic_partition.topic))
+                })?;
+                log.update_high_watermark(high_watermarks.get(topic_partition).copied().unwrap_or(0));
+                let mut logs = self.hosted_mut();
+                if logs.contains_key(topic_partition) {
+                    tracing::error!(%topic_partition, path = %path.display(), "the partition is in two log directories; ignoring this one");
+                    continue;
+                }
+                logs.insert(topic_partition.clone(), Hosted { dir: index, log: Arc::new(log) });
+            }
+            Ok(())
+        };
+        let work = &work;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
+    fn log_options(&self, dir: &Dir, path: PathBuf, topic_partition: &TopicPartition, config: Arc<LogConfig>) -> LogOptions {
+        LogOptions {
+            producer_id_expiration_ms: self.options.producer_id_expiration_ms,
+            dir_health: dir.health.clone(),
+            ..LogOptions::new(path, topic_partition.clone(), config, self.options.clock.clone())
+        }
+    }
+
+    fn is_online(&self, hosted: &Hosted) -> bool {
+        self.dirs[hosted.dir].health.is_online()
+    }
+
+    /// The log of a partition; None when there is none or its directory is offline.
     pub fn log(&self, topic_partition: &TopicPartition) -> Option<Arc<Log>> {
-        unimplemented!()
+        self.hosted().get(topic_partition).filter(|hosted| self.is_online(hosted)).map(|hosted| hosted.log.clone())
     }
 
-    /// All logs, sorted by partition.
+    /// All logs of online directories, sorted by partition.
     pub fn logs(&self) -> Vec<Arc<Log>> {
-        unimplemented!()
+        self.hosted().values().filter(|hosted| self.is_online(hosted)).map(|hosted| hosted.log.clone()).collect()
+    }
+
+    fn logs_in(&self, dir: usize) -> Vec<(TopicPartition, Arc<Log>)> {
+        let logs = self.hosted();
+        logs.iter().filter(|(_, hosted)| hosted.dir == dir).map(|(tp, hosted)| (tp.clone(), hosted.log.clone())).collect()
     }
 
     /// The log of a partition, created when it is missing, in `directory` when that id names an online directory, else in the online one with the fewest logs.
@@ -112,61 +288,238 @@ impl LogDirs {
         directory: Option<Uuid>,
         config: Arc<LogConfig>,
     ) -> Result<Arc<Log>, LogDirsError> {
-        unimplemented!()
+        let mut logs = self.hosted_mut();
+        if let Some(hosted) = logs.get(topic_partition) {
+            self.dirs[hosted.dir].health.check()?;
+            return match hosted.log.topic_id() {
+                Some(found) if found != topic_id => {
+                    Err(LogDirsError::InconsistentTopicId { topic_partition: topic_partition.clone(), found, wanted: topic_id })
+                }
+                _ => Ok(hosted.log.clone()),
+            };
+        }
+        let online = || (0..self.dirs.len()).filter(|&index| self.dirs[index].health.is_online());
+        let wanted = directory.and_then(|id| online().find(|&index| self.dirs[index].id == id));
+        let emptiest = || online().min_by_key(|&index| logs.values().filter(|hosted| hosted.dir == index).count());
+        let index = wanted.or_else(emptiest).ok_or(LogDirsError::AllOffline)?;
+        let dir = &self.dirs[index];
+        if dir.checkpoints_are_stale.load(Ordering::Acquire) {
+            // Else a crash could lend the old partition's recovery point to the new one.
+            drop(logs);
+            self.checkpoint_dir(index);
+            logs = self.hosted_mut();
+        }
+        let path = dir.path.join(topic_partition.to_string());
+        let had_clean_shutdown = !fs::exists(&path);
+        let options = LogOptions { topic_id: Some(topic_id), had_clean_shutdown, ..self.log_options(dir, path, topic_partition, config) };
+        let log = Arc::new(Log::open(options)?);
+        logs.insert(topic_partition.clone(), Hosted { dir: index, log: log.clone() });
+        Ok(log)
     }
 
     /// Which directory holds the log of a partition.
     pub fn directory_of(&self, topic_partition: &TopicPartition) -> Option<Uuid> {
-        unimplemented!()
+        self.hosted().get(topic_partition).map(|hosted| self.dirs[hosted.dir].id)
     }
 
     /// Takes the log away at once (directory renamed `…-delete`); its files are removed by [`LogDirs::remove_deleted`] after `file.delete.delay.ms`.
     pub fn delete(&self, topic_partition: &TopicPartition) -> Result<(), LogDirsError> {
-        unimplemented!()
+        if let Some((hosted, path)) = self.set_aside(topic_partition, DELETE_DIR_SUFFIX)? {
+            let due_ms = self.options.clock.now_ms().saturating_add(hosted.log.config().file_delete_delay_ms);
+            self.deleted().push((due_ms, path));
+        }
+        Ok(())
     }
 
     /// Sets a log aside whose topic or replica the cluster does not know (directory renamed `…-stray`).
     pub fn mark_stray(&self, topic_partition: &TopicPartition) -> Result<(), LogDirsError> {
-        unimplemented!()
+        self.set_aside(topic_partition, STRAY_DIR_SUFFIX).map(|_| ())
+    }
+
+    fn set_aside(&self, topic_partition: &TopicPartition, suffix: &str) -> Result<Option<(Hosted, PathBuf)>, LogDirsError> {
+        let Some(hosted) = self.hosted_mut().remove(topic_partition) else { return Ok(None) };
+        let dir = &self.dirs[hosted.dir];
+        dir.health.check()?;
+        dir.checkpoints_are_stale.store(true, Ordering::Release);
+        let path = dir.path.join(set_aside_name(topic_partition, suffix));
+        let from = hosted.log.dir();
+        hosted.log.mark_closed(path.clone());
+        dir.health.note(fs::rename(&from, &path))?;
+        Ok(Some((hosted, path)))
     }
 
     /// Takes a directory offline after an I/O error; its logs vanish from [`LogDirs::log`].
     pub fn fail(&self, dir: &Path, error: &StorageError) {
-        unimplemented!()
+        if let Some(health) = self.health(dir) {
+            health.fail(error);
+        }
     }
 
     /// Retention of all logs (`log.retention.check.interval.ms`); gives the number of segments deleted.
     pub fn delete_old_segments(&self) -> usize {
-        unimplemented!()
+        // A failure has taken its directory offline, which is all there is to do about it.
+        self.logs().iter().filter_map(|log| log.delete_old_segments().ok()).sum()
+    }
+
+    /// Forgets idle producers (`producer.id.expiration.check.interval.ms`).
+    pub fn remove_expired_producers(&self) {
+        self.logs().iter().for_each(|log| log.remove_expired_producers());
     }
 
     /// Unlinks deleted segments and partitions whose delay is over. Call about once a second.
     pub fn remove_deleted(&self) {
-        unimplemented!()
+        for log in self.logs() {
+            if let Err(error) = log.remove_deleted_files() {
+                tracing::warn!(%error, "cannot remove a deleted segment");
+            }
+        }
+        let now_ms = self.options.clock.now_ms();
+        let due: Vec<PathBuf> = self.deleted().extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect();
+        for path in due {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(%error, "cannot remove a deleted partition");
+            }
+        }
+        for (index, dir) in self.dirs.iter().enumerate() {
+            if dir.checkpoints_are_stale.load(Ordering::Acquire) {
+                self.checkpoint_dir(index);
+            }
+        }
     }
 
-    /// Flushes logs whose `flush.ms` is over.
+    /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over. Call about once a second.
     pub fn flush_dirty_logs(&self) {
-        unimplemented!()
+        for log in self.logs() {
+            let overdue = log.recovery_point() < log.log_end_offset()
+                && self.options.clock.now_ms() - log.last_flush_time_ms() >= log.config().flush_ms;
+            // A failure has taken its directory offline.
+            let _ = if overdue { log.flush() } else { log.flush_rolled() };
+        }
     }
 
     /// `recovery-point-offset-checkpoint` and `log-start-offset-checkpoint` (every minute).
     pub fn checkpoint_offsets(&self) {
-        unimplemented!()
+        for index in 0..self.dirs.len() {
+            self.checkpoint_dir_offsets(index);
+        }
     }
 
     /// `replication-offset-checkpoint` (`replica.high.watermark.checkpoint.interval.ms`, 5 s).
     pub fn checkpoint_high_watermarks(&self) {
-        unimplemented!()
+        for index in 0..self.dirs.len() {
+            self.checkpoint_dir_high_watermarks(index);
+        }
     }
 
-    /// Compacts the dirtiest compacted logs; true when something was done.
-    pub fn clean(&self) -> bool {
-        unimplemented!()
+    fn checkpoint_dir(&self, index: usize) {
+        self.dirs[index].checkpoints_are_stale.store(false, Ordering::Release);
+        self.checkpoint_dir_offsets(index);
+        self.checkpoint_dir_high_watermarks(index);
+    }
+
+    fn checkpoint_dir_offsets(&self, index: usize) {
+        let logs = self.logs_in(index);
+        self.write_checkpoint(index, RECOVERY_POINT_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.recovery_point())));
+        let moved = logs.iter().filter(|(_, log)| log.log_start_offset() > log.first_segment_base_offset());
+        self.write_checkpoint(index, LOG_START_OFFSET_CHECKPOINT, moved.map(|(tp, log)| (tp, log.log_start_offset())));
+    }
+
+    fn checkpoint_dir_high_watermarks(&self, index: usize) {
+        let logs = self.logs_in(index);
+        self.write_checkpoint(index, HIGH_WATERMARK_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.high_watermark())));
+    }
+
+    fn write_checkpoint<'a>(&self, index: usize, name: &str, offsets: impl Iterator<Item = (&'a TopicPartition, i64)>) {
+        let dir = &self.dirs[index];
+        if dir.health.is_online() {
+            let _ = dir.health.note(checkpoint::write_offsets(&dir.path.join(name), offsets));
+        }
     }
 
     /// Clean stop: flushes and closes every log, writes the checkpoints and last the clean-shutdown file. Appends must have stopped.
     pub fn shutdown(&self, broker_epoch: i64) {
-        unimplemented!()
+        std::thread::scope(|scope| {
+            for index in 0..self.dirs.len() {
+                scope.spawn(move || self.shutdown_dir(index, broker_epoch));
+            }
+        });
     }
+
+    fn shutdown_dir(&self, index: usize, broker_epoch: i64) {
+        let dir = &self.dirs[index];
+        if dir.health.is_online() {
+            let logs = self.logs_in(index);
+            let closed = logs.iter().try_for_each(|(_, log)| log.flush().and_then(|()| log.close()));
+            let was_loaded = dir.loaded.load(Ordering::Acquire);
+            if closed.is_ok() && was_loaded {
+                self.checkpoint_dir(index);
+                if dir.health.is_online() {
+                    let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+                    let _ = dir.health.note(fs::write_atomically(&dir.path.join(CLEAN_SHUTDOWN_FILE), content.as_bytes()));
+                }
+            }
+        }
+        dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Locks one directory; gives its cluster id and the broker epoch of its last clean stop.
+fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64), OpenError> {
+    if !fs::is_dir(path) {
+        return Err(OpenError::NotFormatted { path: path.to_owned() });
+    }
+    let lock_path = path.join(LOCK_FILE);
+    let lock = fs::open_or_create(&lock_path)?;
+    if !fs::try_lock(&lock, &lock_path)? {
+        return Err(OpenError::Locked { path: lock_path });
+    }
+    let mut properties = MetaProperties::read(path)?.ok_or_else(|| OpenError::NotFormatted { path: path.to_owned() })?;
+    if properties.node_id != options.node_id {
+        return Err(OpenError::Inconsistent(format!(
+            "stored node id {} doesn't match node.id {} in {}",
+            properties.node_id,
+            options.node_id,
+            path.display()
+        )));
+    }
+    let id = match properties.directory_id {
+        Some(id) => id,
+        None => {
+            let id = Uuid::random(&mut Random::from_entropy());
+            properties.directory_id = Some(id);
+            properties.write(path, &java_date(options.clock.now_ms()))?;
+            id
+        }
+    };
+    let clean_shutdown = fs::read_if_exists(&path.join(CLEAN_SHUTDOWN_FILE))?;
+    let dir = Dir {
+        path: path.to_owned(),
+        id,
+        health: Arc::default(),
+        had_clean_shutdown: clean_shutdown.is_some(),
+        loaded: AtomicBool::new(false),
+        checkpoints_are_stale: AtomicBool::new(false),
+        lock: Mutex::new(Some(lock)),
+    };
+    // Older releases leave an empty file: a clean stop of an unknown epoch.
+    let json: Option<serde_json::Value> = clean_shutdown.and_then(|content| serde_json::from_slice(&content).ok());
+    let broker_epoch = json.and_then(|json| json.get("brokerEpoch")?.as_i64()).unwrap_or(-1);
+    Ok((dir, properties.cluster_id, broker_epoch))
+}
+
+/// The date in the comment of a properties file, as Java writes it.
+pub fn java_date(now_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+    time.strftime("%a %b %d %H:%M:%S UTC %Y").to_string()
+}
+
+/// `<topic>-<partition>.<32 hex digits><suffix>`, the topic cut so that it fits a file name.
+fn set_aside_name(topic_partition: &TopicPartition, suffix: &str) -> String {
+    let mut random = Random::from_entropy();
+    let unique = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
+    let rest = format!("-{}.{unique}{suffix}", topic_partition.partition);
+    let topic = &topic_partition.topic;
+    // Topic names are ASCII; a foreign one is cut where it may be.
+    let cut = (0..=topic.len().min(255 - rest.len())).rev().find(|&at| topic.is_char_boundary(at)).unwrap_or(0);
+    format!("{}{rest}", &topic[..cut])
 }

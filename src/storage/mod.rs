@@ -8,11 +8,13 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod dir_health;
 mod entry_file;
 mod epochs;
 pub mod errors;
 pub mod fs;
 mod index;
+mod loader;
 pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;

@@ -97,6 +97,12 @@ pub(super) fn end_txn_marker(batch: &BatchView<'_>) -> Option<EndTxnMarker> {
     Some(EndTxnMarker { commit, coordinator_epoch, timestamp: record.timestamp })
 }
 
+/// As [`end_txn_marker`], of a batch that is about to be written.
+pub(super) fn end_txn_marker_of(batch: &StampedBatch<'_>) -> Option<EndTxnMarker> {
+    let bytes = [&batch.header_bytes[..], &batch.payload].concat();
+    end_txn_marker(&BatchView::parse(&bytes).ok()?)
+}
+
 /// A place in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -349,6 +355,11 @@ impl Segment {
             }
         }
         Ok(None)
+    }
+
+    /// The offset of the first index entry at or after a byte; None beyond the last.
+    pub(super) fn offset_after_position(&self, position: u64) -> Result<Option<i64>, StorageError> {
+        self.inner().offset_index.upper_bound(position)
     }
 
     /// The offset after the last batch.

@@ -1,0 +1,289 @@
+//! Opening a log: finishing interrupted swaps, rebuilding what is missing, cutting what is torn. Source: `LogLoader`.
+//!
+//! 1. `.deleted` and `.cleaned` files go; complete `.swap` files replace the segments they were made from.
+//! 2. Indexes without a log go; a segment with missing or malformed indexes is recovered.
+//! 3. After an unclean stop every segment from the recovery point on is read: the log is cut at the first batch that is not whole and
+//!    valid, later segments go, indexes are rebuilt.
+//! 4. Leader epochs beyond the end or before the start go; producer state is rebuilt from the newest snapshot and what follows it.
+//!
+//! Invariant: the same code runs after clean and unclean stops; a clean one only skips step 3.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::epochs::LeaderEpochs;
+use super::errors::StorageError;
+use super::fs;
+use super::log::{AppendOrigin, LogOptions};
+use super::producer_state::ProducerState;
+use super::segment::{
+    DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, Segment, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, end_txn_marker, producer_batch, segment_path,
+};
+
+pub(super) const CLEANED_SUFFIX: &str = ".cleaned";
+pub(super) const SWAP_SUFFIX: &str = ".swap";
+/// KRaft snapshots marked for deletion are the metadata log's own affair.
+const SNAPSHOT_DELETED_SUFFIX: &str = ".checkpoint.deleted";
+
+pub(super) type Segments = BTreeMap<i64, Arc<Segment>>;
+
+/// A log as it was found and put right.
+pub(super) struct Loaded {
+    pub(super) segments: Segments,
+    pub(super) log_start_offset: i64,
+    pub(super) recovery_point: i64,
+    pub(super) log_end_offset: i64,
+    pub(super) producers: ProducerState,
+    pub(super) epochs: LeaderEpochs,
+}
+
+/// Opens the log in `options.dir`, which exists.
+pub(super) fn load(options: &LogOptions) -> Result<Loaded, StorageError> {
+    Loader { options, now_ms: options.clock.now_ms() }.load()
+}
+
+struct Loader<'a> {
+    options: &'a LogOptions,
+    now_ms: i64,
+}
+
+impl Loader<'_> {
+    fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    fn new_producer_state(&self) -> Result<ProducerState, StorageError> {
+        ProducerState::new(self.dir(), self.options.topic_partition.clone(), self.options.producer_id_expiration_ms)
+    }
+
+    fn load(&self) -> Result<Loaded, StorageError> {
+        self.finish_swaps()?;
+        let mut epochs = LeaderEpochs::load(self.dir())?;
+        let mut segments = self.open_segments(&mut epochs)?;
+        if !self.options.had_clean_shutdown {
+            self.recover_unflushed(&mut segments, &mut epochs)?;
+        }
+        let mut log_end_offset = None;
+        if let Some(last) = segments.values().next_back() {
+            let end = last.read_next_offset()?;
+            if end >= self.options.log_start_offset {
+                log_end_offset = Some(end);
+            } else {
+                let start = self.options.log_start_offset;
+                tracing::warn!(dir = %self.dir().display(), end, start, "the log ends before its start offset: deleting all segments");
+                for segment in std::mem::take(&mut segments).values() {
+                    self.delete(segment)?;
+                }
+                epochs.clear()?;
+                self.new_producer_state()?.truncate_fully_and_start_at(self.options.log_start_offset)?;
+            }
+        }
+        if segments.is_empty() {
+            let base_offset = self.options.log_start_offset;
+            let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, true, "")?;
+            segments.insert(base_offset, Arc::new(segment));
+        }
+        let recovery_point = match log_end_offset {
+            Some(end) if self.options.had_clean_shutdown => end,
+            // Not beyond the checkpoint: only a flush may advance it.
+            Some(end) => self.options.recovery_point.min(end),
+            None => self.options.recovery_point.min(self.options.log_start_offset),
+        };
+        let log_end_offset = log_end_offset.unwrap_or(self.options.log_start_offset);
+        let first_base_offset = segments.keys().next().copied().unwrap_or(0);
+        let log_start_offset = self.options.log_start_offset.max(first_base_offset);
+        epochs.truncate_from_end(log_end_offset)?;
+        epochs.truncate_from_start(self.options.log_start_offset)?;
+        let mut producers = self.new_producer_state()?;
+        producers.remove_stray_snapshots(&segments.keys().copied().collect::<Vec<_>>())?;
+        let clean = self.options.had_clean_shutdown;
+        rebuild_producer_state(&mut producers, &segments, log_start_offset, log_end_offset, self.now_ms, clean)?;
+        for segment in segments.values() {
+            segment.release_files()?;
+        }
+        Ok(Loaded { segments, log_start_offset, recovery_point, log_end_offset, producers, epochs })
+    }
+
+    fn finish_swaps(&self) -> Result<(), StorageError> {
+        let (mut cleaned, mut swaps) = (Vec::new(), Vec::new());
+        for path in fs::list(self.dir())? {
+            match file_name(&path) {
+                name if name.ends_with(DELETED_SUFFIX) && !name.ends_with(SNAPSHOT_DELETED_SUFFIX) => fs::remove_file(&path)?,
+                name if name.ends_with(CLEANED_SUFFIX) => cleaned.push(path),
+                name if name.ends_with(SWAP_SUFFIX) => swaps.push(path),
+                _ => {}
+            }
+        }
+        // Swap files at or after the first cleaned one belong to a set that was not complete.
+        let first_cleaned = cleaned.iter().filter_map(|path| base_offset_of(path)).min().unwrap_or(i64::MAX);
+        for path in cleaned {
+            fs::remove_file(&path)?;
+        }
+        let (invalid, swaps): (Vec<_>, Vec<_>) = swaps.into_iter().partition(|path| base_offset_of(path).is_none_or(|base| base >= first_cleaned));
+        for path in invalid {
+            fs::remove_file(&path)?;
+        }
+        let (mut first, mut end) = (i64::MAX, i64::MIN);
+        for path in &swaps {
+            let name = file_name(path);
+            if let (Some(base_offset), true) = (base_offset_of(path), name.ends_with(".log.swap")) {
+                let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, SWAP_SUFFIX)?;
+                first = first.min(base_offset);
+                end = end.max(segment.read_next_offset()?);
+            }
+        }
+        if swaps.is_empty() {
+            return Ok(());
+        }
+        // The segments that the swap files replace.
+        for path in fs::list(self.dir())? {
+            if !file_name(&path).ends_with(SWAP_SUFFIX) && base_offset_of(&path).is_some_and(|base| (first..end).contains(&base)) {
+                fs::remove_file(&path)?;
+            }
+        }
+        for path in swaps {
+            let target = path.with_extension("");
+            tracing::info!(path = %target.display(), "finishing an interrupted swap");
+            fs::rename_unsynced(&path, &target)?;
+        }
+        fs::sync_dir(self.dir())
+    }
+
+    fn open_segments(&self, epochs: &mut LeaderEpochs) -> Result<Segments, StorageError> {
+        let mut segments = Segments::new();
+        for path in fs::list(self.dir())? {
+            let Some(base_offset) = base_offset_of(&path) else { continue };
+            let name = file_name(&path);
+            if [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
+                if !fs::exists(&segment_path(self.dir(), base_offset, LOG_SUFFIX, "")) {
+                    tracing::warn!(path = %path.display(), "removing an index without its log");
+                    fs::remove_file(&path)?;
+                }
+            } else if name.ends_with(LOG_SUFFIX) {
+                let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, "")?;
+                if !segment.indexes_are_sane()? {
+                    tracing::warn!(path = %path.display(), "rebuilding missing or malformed indexes");
+                    self.recover_segment(&segment, &segments, epochs)?;
+                }
+                segments.insert(base_offset, Arc::new(segment));
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Gives the number of bytes that were cut off.
+    fn recover_segment(&self, segment: &Segment, before: &Segments, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {
+        let mut producers = self.new_producer_state()?;
+        rebuild_producer_state(&mut producers, before, self.options.log_start_offset, segment.base_offset(), self.now_ms, false)?;
+        let cut = segment.recover(&mut producers, epochs)?;
+        // So that this segment need not be read again to recover another.
+        producers.take_snapshot(true)?;
+        Ok(cut)
+    }
+
+    fn recover_unflushed(&self, segments: &mut Segments, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
+        let from = segments.range(..=self.options.recovery_point).next_back().map_or(i64::MIN, |(base, _)| *base);
+        let unflushed: Vec<i64> = segments.range(from..).map(|(base, _)| *base).collect();
+        for (n, base_offset) in unflushed.iter().enumerate() {
+            let segment = segments[base_offset].clone();
+            let before: Segments = segments.range(..base_offset).map(|(base, segment)| (*base, segment.clone())).collect();
+            if self.recover_segment(&segment, &before, epochs)? > 0 {
+                for later in &unflushed[n + 1..] {
+                    if let Some(segment) = segments.remove(later) {
+                        self.delete(&segment)?;
+                    }
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// At load nobody reads the segment, so it goes at once.
+    fn delete(&self, segment: &Segment) -> Result<(), StorageError> {
+        tracing::info!(path = %segment.path().display(), "deleting a segment as part of recovery");
+        for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, ".snapshot"] {
+            fs::remove_file(&segment_path(self.dir(), segment.base_offset(), suffix, ""))?;
+        }
+        Ok(())
+    }
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or("")
+}
+
+/// The base offset in the name of a segment's file, whatever its suffixes; None for other files.
+fn base_offset_of(path: &Path) -> Option<i64> {
+    let (digits, rest) = file_name(path).split_at_checked(20)?;
+    let known = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, ".snapshot"];
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) || !known.iter().any(|suffix| rest.starts_with(suffix)) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// Brings the producer state to `end_offset`: from the newest snapshot at or below it, and the batches after that.
+pub(super) fn rebuild_producer_state(
+    producers: &mut ProducerState,
+    segments: &Segments,
+    log_start_offset: i64,
+    end_offset: i64,
+    now_ms: i64,
+    from_clean_shutdown: bool,
+) -> Result<(), StorageError> {
+    let mut snapshots_at: Vec<i64> = segments.keys().rev().take(2).copied().collect();
+    snapshots_at.reverse();
+    snapshots_at.push(end_offset);
+    if producers.latest_snapshot_offset().is_none() && from_clean_shutdown {
+        // A clean stop without snapshots is a log without producers; empty snapshots save a scan if the log is truncated.
+        for offset in snapshots_at {
+            producers.set_map_end_offset(offset);
+            producers.take_snapshot(true)?;
+        }
+        return Ok(());
+    }
+    let was_empty = producers.is_empty() && producers.map_end_offset() >= end_offset;
+    producers.truncate_and_reload(log_start_offset, end_offset, now_ms)?;
+    if end_offset > producers.map_end_offset() && !was_empty {
+        let from = segments.range(..=producers.map_end_offset()).next_back().map_or(i64::MIN, |(base, _)| *base);
+        for (&base_offset, segment) in segments.range(from..end_offset.max(from)) {
+            let start = base_offset.max(producers.map_end_offset()).max(log_start_offset);
+            producers.set_map_end_offset(start);
+            if snapshots_at.contains(&base_offset) {
+                producers.take_snapshot(true)?;
+            }
+            let size = segment.size_bytes();
+            let Some(position) = segment.translate_offset(start, size)? else { continue };
+            segment.visit_batches(position.position, size, |batch, _| {
+                let header = batch.header();
+                if header.base_offset >= end_offset {
+                    return Ok(false);
+                }
+                if let Some(producer_batch) = producer_batch(header, || end_txn_marker(batch)) {
+                    let mut append = producers.prepare_update(producer_batch.producer_id);
+                    if let Ok(completed) = append.append(&producer_batch, AppendOrigin::Replication, producers.topic_partition()) {
+                        producers.update(append);
+                        if let Some(completed) = completed {
+                            producers.complete_txn(&completed);
+                        }
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+    }
+    producers.set_map_end_offset(end_offset);
+    producers.take_snapshot(true)?;
+    Ok(())
+}
+
+/// For the cleaner and for tests: the files of a segment that exist, with their second suffix.
+pub(super) fn segment_files(dir: &Path, base_offset: i64, second: &str) -> Vec<PathBuf> {
+    [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX]
+        .iter()
+        .map(|suffix| segment_path(dir, base_offset, suffix, second))
+        .filter(|path| fs::exists(path))
+        .collect()
+}
