@@ -280,8 +280,12 @@ impl Partition {
         }
     }
 
+    /// The file system refused; the log's directory is offline by now, and so is this partition.
     fn log_failed(&self, error: &StorageError) {
-        tracing::error!("{}: {error}; the partition is offline", self.topic_partition);
+        if self.state_mut().log.take().is_some() {
+            tracing::error!("{}: {error}; the partition is offline", self.topic_partition);
+            self.waiters.wake_all();
+        }
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
