@@ -38,8 +38,6 @@ pub(crate) struct WantedPartition {
     pub(crate) current_leader_epoch: i32,
     pub(crate) fetch_offset: i64,
     pub(crate) last_fetched_epoch: i32,
-    /// Of the follower that asks; -1 for a consumer.
-    pub(crate) log_start_offset: i64,
     pub(crate) max_bytes: i32,
 }
 
@@ -291,7 +289,6 @@ mod tests {
             current_leader_epoch: -1,
             fetch_offset: 0,
             last_fetched_epoch: -1,
-            log_start_offset: -1,
             max_bytes: 100,
         }
     }

@@ -50,33 +50,6 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker over its parts; it serves nobody yet.
-    pub(crate) fn new(
-        dynamic_config: Arc<DynamicConfig>,
-        clock: Arc<dyn Clock>,
-        cluster_id: String,
-        kraft_version: i16,
-        controller: ControllerHandle,
-        metadata: Arc<MetadataCache>,
-        replicas: Arc<Replicas>,
-        groups: Arc<GroupCoordinator>,
-    ) -> Broker {
-        let slots = usize::try_from(dynamic_config.static_config().max_incremental_fetch_session_cache_slots).unwrap_or(0);
-        Broker {
-            fetch_sessions: FetchSessions::new(slots, Random::from_entropy()),
-            producer_ids: ProducerIds::default(),
-            shutdown: watch::Sender::new(false),
-            dynamic_config,
-            clock,
-            cluster_id,
-            kraft_version,
-            controller,
-            metadata,
-            replicas,
-            groups,
-        }
-    }
-
     /// The configs in force now.
     pub(crate) fn config(&self) -> Arc<BrokerConfig> {
         self.dynamic_config.current()
@@ -206,8 +179,20 @@ impl Server {
             incarnation_id: Uuid::random(&mut random),
         };
         let controller = quorum.start(Some(registration), publishers)?;
-        let broker =
-            Arc::new(Broker::new(dynamic_config, clock, cluster_id, kraft_version, controller, metadata, Arc::clone(&replicas), groups));
+        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
+        let broker = Arc::new(Broker {
+            fetch_sessions: FetchSessions::new(slots, random),
+            producer_ids: ProducerIds::default(),
+            shutdown: watch::Sender::new(false),
+            dynamic_config,
+            clock,
+            cluster_id,
+            kraft_version,
+            controller,
+            metadata,
+            replicas,
+            groups,
+        });
 
         let quota = ConnectionQuota::new(config.max_connections, config.max_connections_per_ip);
         let mut accepting = JoinSet::new();

@@ -63,7 +63,6 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
             current_leader_epoch: partition.current_leader_epoch,
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
-            log_start_offset: partition.log_start_offset,
             max_bytes: partition.partition_max_bytes,
         }));
     }

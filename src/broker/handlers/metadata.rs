@@ -32,9 +32,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let mut topics = Vec::new();
     match &requested {
         None => topics.extend(image.topics.iter().map(|topic| describe(&image, topic, ctx))),
-        Some(requested)
-            if requested.iter().any(|topic| topic.name.is_none() && version < 12 || !topic.topic_id.is_zero() && version < 12) =>
-        {
+        Some(requested) if version < 12 && requested.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero()) => {
             return MetadataResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
         }
         Some(requested) if requested.iter().any(|topic| !topic.topic_id.is_zero()) => {
