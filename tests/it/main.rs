@@ -1,6 +1,7 @@
 //! Every integration test in one binary, to link once.
 
 mod batch;
+mod broker;
 mod client;
 mod fuzz;
 mod protocol;
