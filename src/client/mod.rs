@@ -1,6 +1,6 @@
 //! The client side of Kafka's protocol: what the tools, a follower's fetcher and a broker's calls to the controller stand on.
 //!
-//! From the outside in: [`admin`], producer and consumer say what they want of a cluster; [`cluster`] knows which broker that is and keeps
+//! From the outside in: [`admin`], [`producer`] and the consumer say what they want of a cluster; [`cluster`] knows which broker that is and keeps
 //! metadata; [`pool`] keeps connections; [`conn`] is one connection. [`retry`] decides what an error means for all of them, [`config`] holds
 //! the properties.
 //!

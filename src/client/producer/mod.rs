@@ -1,6 +1,6 @@
 //! The producer: records in, batches out, each record's outcome back.
 //!
-//! [`Producer::send`] chooses the partition, appends to that partition's batch and returns a [`Delivery`]; a task of its own ([`sender`])
+//! [`Producer::send`] chooses the partition, appends to that partition's batch and returns a [`Delivery`]; a task of its own (`sender`)
 //! sends batches that are full or have lingered. Idempotent unless the properties say otherwise: retries neither duplicate nor reorder.
 //!
 //! Invariants: at most `buffer.memory` bytes of batches exist; `send` waits for room, `max.block.ms` at most. Every accepted record gets
@@ -244,11 +244,9 @@ impl Producer {
         if let Ok(permit) = Arc::clone(&self.memory).try_acquire_many_owned(permits) {
             return Ok(permit);
         }
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting::new(&self.shared);
         self.shared.wake.notify_one();
-        let permit = timeout_at(deadline, Arc::clone(&self.memory).acquire_many_owned(permits)).await;
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        match permit {
+        match timeout_at(deadline, Arc::clone(&self.memory).acquire_many_owned(permits)).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(ClientError::Closed("producer")),
             Err(_) => {
@@ -361,6 +359,22 @@ impl Drop for Producer {
             task.abort();
             self.give_up();
         }
+    }
+}
+
+/// Counts one sender that waits for room, also when its future is dropped.
+struct Waiting<'a>(&'a Shared);
+
+impl Waiting<'_> {
+    fn new(shared: &Shared) -> Waiting<'_> {
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
