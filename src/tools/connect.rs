@@ -85,6 +85,24 @@ pub(crate) fn is_unresolvable(error: &anyhow::Error) -> bool {
     }
 }
 
+/// The next step after a connection that did not come to be, where one is known.
+pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    let failures = error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>() {
+        Some(ClientError::Connect(failures)) => Some(failures),
+        _ => None,
+    })?;
+    let all = |matches: fn(&conn::ConnectError) -> bool| failures.failures.iter().all(|failure| matches(&failure.error));
+    if all(|error| matches!(error, conn::ConnectError::Io(_))) {
+        Some("is a broker running there?")
+    } else if all(|error| matches!(error, conn::ConnectError::TimedOut(_))) {
+        Some("is the address right, and does a firewall let it through?")
+    } else if all(|error| matches!(error, conn::ConnectError::Resolve(_))) {
+        Some("is the name right?")
+    } else {
+        None
+    }
+}
+
 /// The addresses to connect to first, as they are shown to people.
 pub(crate) fn describe_servers(config: &ClientConfig) -> String {
     config.bootstrap_servers().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -59,16 +59,11 @@ impl Tool {
 /// Every tool, by name.
 pub(crate) const TOOLS: &[Tool] = &[consumer_groups::TOOL, topics::TOOL];
 
-/// [`ottla`] without commands from elsewhere.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ottla(args, &[])
-}
-
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match TOOLS.iter().find(|tool| tool.name == name) {
         Some(tool) => run(tool, tool.name.to_owned(), Exit::FAILURE, args.into_iter().skip(1).collect()).into(),
-        None => main(args),
+        None => ottla(args, &[]),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::args::Options;
-use super::connect::ConnectError;
+use super::connect::{self, ConnectError};
 use super::exit::{Exit, Failure, Usage};
 use super::output::{Format, wants_color};
 
@@ -114,17 +114,13 @@ impl Session {
         let _ = writeln!(self.err, "{}: {message}", self.program);
     }
 
-    /// A line on standard error about what was done, left out by `--quiet` and when nobody watches.
-    pub(crate) fn notice(&mut self, message: impl std::fmt::Display) {
-        if !self.quiet && self.terminals.stderr {
-            let _ = writeln!(self.err, "{message}");
-        }
-    }
-
     /// An error on standard error, one line; a mistake in the arguments also points to the help. Returns the exit code it deserves.
     pub(crate) fn report(&mut self, error: &anyhow::Error) -> Exit {
         let explained = error.downcast_ref::<ConnectError>().filter(|_| !self.compat).map(ConnectError::explained);
-        let line = explained.map_or_else(|| super::exit::one_line(error), |failure| failure.to_string());
+        let mut line = explained.map_or_else(|| super::exit::one_line(error), |failure| failure.to_string());
+        if let Some(advice) = connect::advice(error).filter(|_| !self.compat) {
+            line = format!("{line}; {advice}");
+        }
         let usage = error.downcast_ref::<Usage>().is_some();
         // Kafka prints the bare message first, and what reads its standard error may look for that.
         let prefix = if self.compat { String::new() } else { format!("{}: ", self.program) };

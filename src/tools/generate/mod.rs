@@ -77,6 +77,8 @@ fn values_of(arg: &Arg) -> Values {
         _ if !choices.is_empty() => Values::Choice(choices),
         ("topic", _) => Values::Names("topics"),
         ("group", _) => Values::Names("groups"),
+        ("state", _) => Values::Choice(["Stable", "Empty", "PreparingRebalance", "CompletingRebalance", "Dead"].map(str::to_owned).into()),
+        ("type", _) => Values::Choice(["classic", "consumer"].map(str::to_owned).into()),
         ("config", ValueHint::Unknown) => Values::TopicConfigs,
         (_, ValueHint::FilePath) => Values::Files,
         (_, ValueHint::DirPath) => Values::Directories,

@@ -142,7 +142,7 @@ async fn describe(session: &mut Session, request: &Request, admin: &Admin) -> an
             let (all, selection) = chosen(session, request, admin).await?;
             if !request.if_exists {
                 for name in &selection.missing {
-                    let failure = select::does_not_exist(name, &all, !session.compat());
+                    let failure = select::does_not_exist(name, &all, session.compat());
                     if selection.names.is_empty() && selection.missing.len() == 1 {
                         return Err(failure.into());
                     }
@@ -304,7 +304,7 @@ impl Outcome {
 async fn to_change(session: &Session, request: &Request, admin: &Admin) -> anyhow::Result<Selection> {
     let (all, selection) = chosen(session, request, admin).await?;
     match selection.missing.first() {
-        Some(name) if !request.if_exists => Err(select::does_not_exist(name, &all, !session.compat()).into()),
+        Some(name) if !request.if_exists => Err(select::does_not_exist(name, &all, session.compat()).into()),
         _ => Ok(selection),
     }
 }

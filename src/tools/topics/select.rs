@@ -79,11 +79,13 @@ fn pattern_text(argument: &str) -> String {
     text.trim_matches(['"', '\'']).to_owned()
 }
 
-/// Kafka's message for a topic that is not there, and the nearest one that is.
-pub(super) fn does_not_exist(name: &str, all: &[Candidate], suggest_names: bool) -> Failure {
-    let failure = Failure::new(format!("Topic '{name}' does not exist as expected"));
-    let near = if suggest_names { suggest::closest(name, all.iter().map(|candidate| candidate.name.as_str())) } else { None };
-    match near {
+/// The error about a topic that is not there, with the nearest one that is; or only Kafka's words.
+pub(super) fn does_not_exist(name: &str, all: &[Candidate], kafkas_words: bool) -> Failure {
+    if kafkas_words {
+        return Failure::new(format!("Topic '{name}' does not exist as expected"));
+    }
+    let failure = Failure::new(format!("topic '{name}' does not exist"));
+    match suggest::closest(name, all.iter().map(|candidate| candidate.name.as_str())) {
         Some(near) => failure.advise(format!("did you mean '{near}'?")),
         None => failure,
     }
@@ -131,7 +133,7 @@ mod tests {
     fn what_is_missing_is_named_with_what_is_near() {
         let selection = select(&all(), &["oders".into(), "axb".into()], false, true).unwrap();
         assert_eq!((selection.names, selection.missing), (vec!["axb".to_owned()], vec!["oders".to_owned()]));
-        assert_eq!(does_not_exist("oders", &all(), true).to_string(), "Topic 'oders' does not exist as expected; did you mean 'orders'?");
+        assert_eq!(does_not_exist("oders", &all(), false).to_string(), "topic 'oders' does not exist; did you mean 'orders'?");
     }
 
     #[test]
