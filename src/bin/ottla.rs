@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
+use ottla::broker::serve;
+use ottla::tools::{self, OwnCommand};
+
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|word| word == "serve") {
-        return ottla::broker::serve::main(args);
-    }
-    ottla::tools::main(std::env::args_os())
+    tools::ottla(std::env::args_os(), &[OwnCommand { command: serve::command, run: |words| serve::main(words) }])
 }

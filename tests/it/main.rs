@@ -6,3 +6,4 @@ mod client;
 mod fuzz;
 mod protocol;
 mod tidy;
+mod tools;

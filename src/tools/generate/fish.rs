@@ -53,8 +53,8 @@ complete -c ottla -f
         );
     }
     for program in programs {
-        let condition = format!(" -n '__ottla_command {} {}'", program.noun, program.name).replace(" '", " '").replace(" '\n", "'");
-        let condition = condition.replace(&format!("{} '", program.noun), &format!("{}'", program.noun));
+        let also = if program.name.is_empty() { String::new() } else { format!(" {}", program.name) };
+        let condition = format!(" -n '__ottla_command {}{also}'", program.noun);
         let _ = writeln!(script, "\n# {}", program.noun);
         if program.operand != Values::None {
             let _ = writeln!(script, "complete -c ottla{condition}{}", values(&program.operand, false).replace(" -x", " -f"));

@@ -35,12 +35,29 @@ Set to 4.3: standard output and exit codes are Apache Kafka's exactly.
 .TP
 NO_COLOR, CLICOLOR, CLICOLOR_FORCE
 Whether to colour; \fB\-\-color\fR goes first.
-.SH "SEE ALSO"
+"#;
+
+const SEE_ALSO: &str = r#".SH "SEE ALSO"
 \fBottla\fR(1), \fBkafka\-console\-consumer\fR(1), \fBkafka\-console\-producer\fR(1), \fBkafka\-consumer\-groups\fR(1), \fBkafka\-topics\fR(1)
 "#;
 
-/// The page of one program.
+/// The page of a tool.
+pub(super) fn tool_page(name: &str, command: Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = definitions(name, command)?;
+    page.write_all(COMMON.as_bytes())?;
+    page.write_all(SEE_ALSO.as_bytes())?;
+    Ok(page)
+}
+
+/// The page of a command of `ottla` that is no tool.
 pub(super) fn page(name: &str, command: Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = definitions(name, command)?;
+    page.write_all(SEE_ALSO.as_bytes())?;
+    Ok(page)
+}
+
+/// What the command's definition says: name, synopsis, options, examples.
+fn definitions(name: &str, command: Command) -> anyhow::Result<Vec<u8>> {
     let mut page = Vec::new();
     let man = Man::new(command.name(name.to_owned()).bin_name(name.to_owned()).version(None::<&'static str>))
         .title(name.to_uppercase())
@@ -48,8 +65,8 @@ pub(super) fn page(name: &str, command: Command) -> anyhow::Result<Vec<u8>> {
         .source(format!("Kafka {KAFKA_VERSION}"))
         .manual("Kafka tools");
     man.render(&mut page)?;
-    page.write_all(COMMON.as_bytes())?;
-    Ok(page)
+    // What comes after the options in our help is examples.
+    Ok(String::from_utf8(page)?.replace(".SH EXTRA\nExamples:\n.br\n", ".SH EXAMPLES\n").into_bytes())
 }
 
 /// The page of `ottla` itself.
@@ -67,5 +84,6 @@ pub(super) fn overview(programs: &[Program]) -> anyhow::Result<Vec<u8>> {
         writeln!(page, ".TP\n{}\n{}{also}", program.noun.replace('-', "\\-"), program.about.replace('-', "\\-"))?;
     }
     page.write_all(COMMON.as_bytes())?;
+    page.write_all(SEE_ALSO.as_bytes())?;
     Ok(page)
 }

@@ -142,7 +142,7 @@ fn files(own: &[OwnCommand]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         ("man/ottla.1".to_owned(), man::overview(&programs)?),
     ];
     for tool in TOOLS {
-        files.push((format!("man/{}.1", tool.name), man::page(tool.name, (tool.command)())?));
+        files.push((format!("man/{}.1", tool.name), man::tool_page(tool.name, (tool.command)())?));
     }
     for own in own {
         let command = (own.command)();

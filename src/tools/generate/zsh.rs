@@ -27,7 +27,7 @@ fn spec(flag: &Flag) -> String {
     match (&flag.values, flag.optional) {
         (Values::None, _) => format!("'*--{}[{help}]'", flag.long),
         (values, false) => format!("'*--{}=[{help}]:{name}:{}'", flag.long, action(values)),
-        (values, true) => format!("'*--{}=-[{help}]::{name}:{}'", flag.long, action(values)),
+        (values, true) => format!("'*--{}=[{help}]::{name}:{}'", flag.long, action(values)),
     }
 }
 

@@ -1,0 +1,157 @@
+# Completions for ottla and for Kafka's tools. Made by `ottla generate`, from the tools' own definitions.
+
+$ottlaPrograms = [ordered]@{
+    'completion' = @{
+        About = 'Print the script that completes commands in a shell'
+        Operand = @('bash', 'zsh', 'fish', 'powershell')
+        Flags = [ordered]@{
+        }
+    }
+    'consumer-groups' = @{
+        About = 'List, describe and delete consumer groups, and reset their offsets'
+        Operand = $null
+        Flags = [ordered]@{
+            '--all-groups' = @{ Help = 'All groups'; Values = $null }
+            '--all-topics' = @{ Help = 'With --reset-offsets: all topics that the group has offsets for'; Values = $null }
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--by-duration' = @{ Help = 'To the first record since so long ago: P1DT2H3M4S'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--delete' = @{ Help = 'Delete groups, with all their offsets'; Values = $null }
+            '--delete-offsets' = @{ Help = 'Delete a group''s offsets for the topics that --topic names'; Values = $null }
+            '--describe' = @{ Help = 'Show a group''s offsets and lag (or its --members, or its --state)'; Values = $null }
+            '--dry-run' = @{ Help = 'Only show what would be done (the default of --reset-offsets)'; Values = $null }
+            '--execute' = @{ Help = 'Do it'; Values = $null }
+            '--export' = @{ Help = 'Print the new offsets as CSV, which --from-file reads'; Values = $null }
+            '--from-file' = @{ Help = 'To what a CSV file says: lines of TOPIC,PARTITION,OFFSET or GROUP,TOPIC,PARTITION,OFFSET'; Values = 'files' }
+            '--group' = @{ Help = 'The group; may be repeated'; Values = 'groups' }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--list' = @{ Help = 'List the groups'; Values = $null }
+            '--members' = @{ Help = 'With --describe: the members and how many partitions each has'; Values = $null }
+            '--offsets' = @{ Help = 'With --describe: offsets and lag of each partition (the default)'; Values = $null }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--reset-offsets' = @{ Help = 'Set a group''s offsets; the group must have no members'; Values = $null }
+            '--shift-by' = @{ Help = 'By so many offsets forward, or back when negative'; Values = @() }
+            '--state' = @{ Help = 'With --describe: the group''s state. With --list: show states, or only groups in these'; Values = @('Stable', 'Empty', 'PreparingRebalance', 'CompletingRebalance', 'Dead') }
+            '--timeout' = @{ Help = 'The most time a call may take, in milliseconds [default: 30000]'; Values = @() }
+            '--to-current' = @{ Help = 'To the offset committed now'; Values = $null }
+            '--to-datetime' = @{ Help = 'To the first record since a moment'; Values = @() }
+            '--to-earliest' = @{ Help = 'To the first offset there is'; Values = $null }
+            '--to-latest' = @{ Help = 'To the end'; Values = $null }
+            '--to-offset' = @{ Help = 'To this offset'; Values = @() }
+            '--topic' = @{ Help = 'The topic; may be repeated. With --reset-offsets and --delete-offsets also TOPIC:0,1,2 for some partitions'; Values = 'topics' }
+            '--type' = @{ Help = 'With --list: show types, or only groups of these (classic, consumer)'; Values = @('classic', 'consumer') }
+            '--validate-regex' = @{ Help = 'Say whether an expression is valid for subscriptions (RE2''s syntax); needs no cluster'; Values = @() }
+            '--verbose' = @{ Help = 'With --describe: more columns (epochs, assignments)'; Values = $null }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--watch' = @{ Help = 'With --describe: show it again every so often, with rates [default: 2]'; Values = @() }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
+    'links' = @{
+        About = 'Make links named as Kafka''s tools in a directory'
+        Operand = 'files'
+        Flags = [ordered]@{
+        }
+    }
+    'serve' = @{
+        About = 'Run a Kafka broker (and its controller) on this machine'
+        Operand = $null
+        Flags = [ordered]@{
+            '--config' = @{ Help = 'Read Kafka''s server.properties; what the other options say goes first'; Values = 'files' }
+            '--data' = @{ Help = 'Keep the data here (log.dirs); formatted when new'; Values = 'files' }
+            '--ephemeral' = @{ Help = 'Keep the data in a temporary directory that is removed at the end'; Values = $null }
+            '--listen' = @{ Help = 'Listen here (default: localhost:9092); port 0 takes a free one and prints it'; Values = @() }
+            '--override' = @{ Help = 'Set one property, over the file and the other options; may be repeated'; Values = @() }
+        }
+    }
+    'topics' = @{
+        About = 'Create, list, describe, alter and delete topics'
+        Operand = $null
+        Flags = [ordered]@{
+            '--alter' = @{ Help = 'Add partitions to a topic (its configs are changed with kafka-configs)'; Values = $null }
+            '--at-min-isr-partitions' = @{ Help = 'Only partitions with exactly min.insync.replicas in-sync replicas'; Values = $null }
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--config' = @{ Help = 'A config of the topic to create; may be repeated'; Values = @('cleanup.policy=', 'compression.gzip.level=', 'compression.lz4.level=', 'compression.type=', 'compression.zstd.level=', 'delete.retention.ms=', 'file.delete.delay.ms=', 'flush.messages=', 'flush.ms=', 'follower.replication.throttled.replicas=', 'index.interval.bytes=', 'leader.replication.throttled.replicas=', 'local.retention.bytes=', 'local.retention.ms=', 'max.compaction.lag.ms=', 'max.message.bytes=', 'message.timestamp.after.max.ms=', 'message.timestamp.before.max.ms=', 'message.timestamp.type=', 'min.cleanable.dirty.ratio=', 'min.compaction.lag.ms=', 'min.insync.replicas=', 'preallocate=', 'remote.log.copy.disable=', 'remote.log.delete.on.disable=', 'remote.storage.enable=', 'retention.bytes=', 'retention.ms=', 'segment.bytes=', 'segment.index.bytes=', 'segment.jitter.ms=', 'segment.ms=', 'unclean.leader.election.enable=') }
+            '--create' = @{ Help = 'Create a topic'; Values = $null }
+            '--delete' = @{ Help = 'Delete topics'; Values = $null }
+            '--describe' = @{ Help = 'Show partitions, leaders, replicas and configs'; Values = $null }
+            '--dry-run' = @{ Help = 'Check with the cluster what --create, --alter or --delete would do, and change nothing'; Values = $null }
+            '--exclude-internal' = @{ Help = 'Leave out Kafka''s own topics when listing or describing'; Values = $null }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--if-exists' = @{ Help = 'With --alter, --delete, --describe: a topic that does not exist is no error'; Values = $null }
+            '--if-not-exists' = @{ Help = 'With --create: a topic that exists already is no error'; Values = $null }
+            '--list' = @{ Help = 'List the topics, or those that --topic names'; Values = $null }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--partition-size-limit-per-response' = @{ Help = 'The most partitions to ask for at once [default: 2000]'; Values = @() }
+            '--partitions' = @{ Help = 'The number of partitions [default with --create: the cluster''s num.partitions]'; Values = @() }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--replica-assignment' = @{ Help = 'The brokers of each partition, in place of the two above'; Values = @() }
+            '--replication-factor' = @{ Help = 'The number of replicas of each partition [default: the cluster''s default.replication.factor]'; Values = @() }
+            '--timeout' = @{ Help = 'The most time the call may take, in milliseconds [default: default.api.timeout.ms]'; Values = @() }
+            '--topic' = @{ Help = 'The topic'; Values = 'topics' }
+            '--topic-id' = @{ Help = 'The id of the topic to describe'; Values = @() }
+            '--topics-with-overrides' = @{ Help = 'Only topics with configs of their own, without their partitions'; Values = $null }
+            '--unavailable-partitions' = @{ Help = 'Only partitions without a live leader'; Values = $null }
+            '--under-min-isr-partitions' = @{ Help = 'Only partitions with fewer in-sync replicas than min.insync.replicas'; Values = $null }
+            '--under-replicated-partitions' = @{ Help = 'Only partitions with fewer in-sync replicas than replicas'; Values = $null }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
+}
+
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+    $offer = {
+        param($candidates, $prefix, $word)
+        foreach ($candidate in $candidates) {
+            if ($candidate -like "$word*") {
+                [System.Management.Automation.CompletionResult]::new("$prefix$candidate", $candidate, 'ParameterValue', $candidate)
+            }
+        }
+    }
+    $words = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -le $cursorPosition } | ForEach-Object { $_.ToString() })
+    if ($wordToComplete -ne '' -and $words.Count -gt 1) { $words = @($words[0..($words.Count - 2)]) }
+    $noun = [System.IO.Path]::GetFileNameWithoutExtension($words[0]) -replace '^kafka-', ''
+    if ($noun -eq 'ottla') {
+        if ($words.Count -eq 1) {
+            foreach ($name in $ottlaPrograms.Keys) {
+                if ($name -like "$wordToComplete*") {
+                    [System.Management.Automation.CompletionResult]::new($name, $name, 'ParameterValue', $ottlaPrograms[$name].About)
+                }
+            }
+            return
+        }
+        $noun = $words[1] -replace '^kafka-', ''
+    }
+    $program = $ottlaPrograms[$noun]
+    if ($null -eq $program) { return }
+    $flag = $words[-1]
+    $prefix = ''
+    if ($wordToComplete -match '^(--[^=]+=)(.*)$') {
+        $prefix = $Matches[1]
+        $flag = $prefix.TrimEnd('=')
+        $wordToComplete = $Matches[2]
+    }
+    $values = $null
+    if ($program.Flags.Contains($flag)) { $values = $program.Flags[$flag].Values }
+    elseif (-not $wordToComplete.StartsWith('-')) { $values = $program.Operand }
+    if ($null -ne $values) {
+        if ($values -is [string] -and $values -eq 'files') { return }
+        if ($values -is [string]) {
+            $line = $commandAst.ToString()
+            $values = @(ottla complete $values $line 2>$null)
+        }
+        & $offer $values $prefix $wordToComplete
+        return
+    }
+    foreach ($name in $program.Flags.Keys) {
+        if ($name -like "$wordToComplete*") {
+            [System.Management.Automation.CompletionResult]::new($name, $name, 'ParameterName', $program.Flags[$name].Help)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+# Completions for ottla and for Kafka's tools. Made by `ottla generate`, from the tools' own definitions.
+
+# The names that the cluster of this command line knows: topics or groups.
+_ottla_names() {
+    ottla complete "$1" "${COMP_LINE:0:COMP_POINT}" 2>/dev/null
+}
+
+# Finds the word to complete ($cur) and the flag it is the value of ($flag). To bash '=' is a word of its own.
+_ottla_words() {
+    cur=${COMP_WORDS[COMP_CWORD]}
+    flag=${COMP_WORDS[COMP_CWORD-1]}
+    after_equals=
+    if [[ $cur == "=" ]]; then
+        cur= after_equals=1
+    elif [[ $flag == "=" && $COMP_CWORD -ge 2 ]]; then
+        flag=${COMP_WORDS[COMP_CWORD-2]} after_equals=1
+    fi
+    [[ $flag == -[!-]* ]] && flag=-$flag
+}
+
+# Offers those of the lines in $1 that begin with $cur.
+_ottla_offer() {
+    local IFS=$'\n'
+    COMPREPLY=($(compgen -W "$1" -- "$cur"))
+}
+
+_ottla_offer_files() {
+    local IFS=$'\n'
+    COMPREPLY=($(compgen "$1" -- "$cur"))
+    compopt -o filenames 2>/dev/null
+}
+
+_ottla_completion() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+    esac
+    [[ -n $after_equals ]] && return
+    [[ $cur != -* ]] && { _ottla_offer $'bash\nzsh\nfish\npowershell'; return; }
+    _ottla_offer $''
+}
+
+_ottla_consumer_groups() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --by-duration) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --from-file) _ottla_offer_files -f; return ;;
+        --group) _ottla_offer "$(_ottla_names groups)"; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --shift-by) :; return ;;
+        --state) [[ $cur != -* ]] && { _ottla_offer $'Stable\nEmpty\nPreparingRebalance\nCompletingRebalance\nDead'; return; } ;;
+        --timeout) :; return ;;
+        --to-datetime) :; return ;;
+        --to-offset) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+        --type) [[ $cur != -* ]] && { _ottla_offer $'classic\nconsumer'; return; } ;;
+        --validate-regex) :; return ;;
+        --watch) [[ $cur != -* ]] && { :; return; } ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--all-groups\n--all-topics\n--bootstrap-server\n--by-duration\n--color\n--command-config\n--delete\n--delete-offsets\n--describe\n--dry-run\n--execute\n--export\n--from-file\n--group\n--help\n--list\n--members\n--offsets\n--output\n--quiet\n--reset-offsets\n--shift-by\n--state\n--timeout\n--to-current\n--to-datetime\n--to-earliest\n--to-latest\n--to-offset\n--topic\n--type\n--validate-regex\n--verbose\n--version\n--watch\n--yes'
+}
+
+_ottla_links() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+    esac
+    [[ -n $after_equals ]] && return
+    [[ $cur != -* ]] && { _ottla_offer_files -d; return; }
+    _ottla_offer $''
+}
+
+_ottla_serve() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --config) _ottla_offer_files -f; return ;;
+        --data) _ottla_offer_files -d; return ;;
+        --listen) :; return ;;
+        --override) :; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--config\n--data\n--ephemeral\n--listen\n--override'
+}
+
+_ottla_topics() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --config) _ottla_offer $'cleanup.policy=\ncompression.gzip.level=\ncompression.lz4.level=\ncompression.type=\ncompression.zstd.level=\ndelete.retention.ms=\nfile.delete.delay.ms=\nflush.messages=\nflush.ms=\nfollower.replication.throttled.replicas=\nindex.interval.bytes=\nleader.replication.throttled.replicas=\nlocal.retention.bytes=\nlocal.retention.ms=\nmax.compaction.lag.ms=\nmax.message.bytes=\nmessage.timestamp.after.max.ms=\nmessage.timestamp.before.max.ms=\nmessage.timestamp.type=\nmin.cleanable.dirty.ratio=\nmin.compaction.lag.ms=\nmin.insync.replicas=\npreallocate=\nremote.log.copy.disable=\nremote.log.delete.on.disable=\nremote.storage.enable=\nretention.bytes=\nretention.ms=\nsegment.bytes=\nsegment.index.bytes=\nsegment.jitter.ms=\nsegment.ms=\nunclean.leader.election.enable='; compopt -o nospace 2>/dev/null; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --partition-size-limit-per-response) :; return ;;
+        --partitions) :; return ;;
+        --replica-assignment) :; return ;;
+        --replication-factor) :; return ;;
+        --timeout) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+        --topic-id) :; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--alter\n--at-min-isr-partitions\n--bootstrap-server\n--color\n--command-config\n--config\n--create\n--delete\n--describe\n--dry-run\n--exclude-internal\n--help\n--if-exists\n--if-not-exists\n--list\n--output\n--partition-size-limit-per-response\n--partitions\n--quiet\n--replica-assignment\n--replication-factor\n--timeout\n--topic\n--topic-id\n--topics-with-overrides\n--unavailable-partitions\n--under-min-isr-partitions\n--under-replicated-partitions\n--version\n--yes'
+}
+
+_ottla() {
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        local cur=${COMP_WORDS[1]}
+        _ottla_offer $'completion\nconsumer-groups\nlinks\nserve\ntopics'
+        return
+    fi
+    case ${COMP_WORDS[1]} in
+        completion) _ottla_completion ;;
+        consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
+        links) _ottla_links ;;
+        serve) _ottla_serve ;;
+        topics|kafka-topics) _ottla_topics ;;
+    esac
+}
+
+complete -F _ottla ottla
+complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
+complete -F _ottla_topics kafka-topics kafka-topics.sh

@@ -1,0 +1,70 @@
+//! The tools as programs: their whole standard output, standard error and exit code.
+
+mod arguments;
+mod dry_run;
+mod generated;
+mod strangers;
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+/// Where a program is.
+fn executable(program: &str) -> &'static str {
+    match program {
+        "kafka-topics" => env!("CARGO_BIN_EXE_kafka-topics"),
+        "kafka-consumer-groups" => env!("CARGO_BIN_EXE_kafka-consumer-groups"),
+        "kafka-console-producer" => env!("CARGO_BIN_EXE_kafka-console-producer"),
+        "kafka-console-consumer" => env!("CARGO_BIN_EXE_kafka-console-consumer"),
+        "ottla" => env!("CARGO_BIN_EXE_ottla"),
+        other => panic!("{other} is no program of this package"),
+    }
+}
+
+/// A call of a program, in an environment that says nothing about Kafka.
+struct Call {
+    command: Command,
+    line: String,
+}
+
+/// A call as it would be typed: the program's name and its arguments, blanks between them.
+fn call(line: &str) -> Call {
+    let mut words = line.split(' ');
+    let program = words.next().expect("a program");
+    let mut command = Command::new(executable(program));
+    command.args(words).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("KAFKA_") || text.starts_with("CLICOLOR") || text == "NO_COLOR" {
+            command.env_remove(&name);
+        }
+    }
+    Call { command, line: line.to_owned() }
+}
+
+impl Call {
+    fn argument(mut self, argument: &str) -> Call {
+        self.command.arg(argument);
+        self.line.push_str(&format!(" '{argument}'"));
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Call {
+        self.command.env(name, value);
+        self.line.insert_str(0, &format!("{name}={value} "));
+        self
+    }
+
+    /// Runs to the end: the command line, standard output, standard error with `! ` before each line, and the exit code if it is not 0.
+    async fn transcript(mut self) -> String {
+        let output = self.command.output().await.expect("starts");
+        let mut text = format!("$ {}\n{}", self.line, String::from_utf8_lossy(&output.stdout));
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            text.push_str(&format!("! {line}\n"));
+        }
+        if let Some(code) = output.status.code().filter(|code| *code != 0) {
+            text.push_str(&format!("exit code {code}\n"));
+        }
+        text
+    }
+}
