@@ -120,7 +120,8 @@ impl Loader<'_> {
         for path in cleaned {
             fs::remove_file(&path)?;
         }
-        let (invalid, swaps): (Vec<_>, Vec<_>) = swaps.into_iter().partition(|path| base_offset_of(path).is_none_or(|base| base >= first_cleaned));
+        let (invalid, swaps): (Vec<_>, Vec<_>) =
+            swaps.into_iter().partition(|path| base_offset_of(path).is_none_or(|base| base >= first_cleaned));
         for path in invalid {
             fs::remove_file(&path)?;
         }

@@ -24,9 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::common::clock::Clock;
+use crate::common::file_slice::FileSlice;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
-use crate::common::file_slice::FileSlice;
 use crate::protocol::records::Records;
 
 use super::config::LogConfig;
@@ -246,11 +246,8 @@ impl Log {
         };
         let loaded = loader::load(options)?;
         let (&active_base_offset, active) = loaded.segments.iter().next_back().expect("loading leaves an active segment");
-        let log_end = OffsetMetadata {
-            offset: loaded.log_end_offset,
-            segment_base_offset: active_base_offset,
-            position: active.size_bytes(),
-        };
+        let log_end =
+            OffsetMetadata { offset: loaded.log_end_offset, segment_base_offset: active_base_offset, position: active.size_bytes() };
         let log = Log {
             topic_partition: options.topic_partition.clone(),
             dir: RwLock::new(options.dir.clone()),
@@ -370,7 +367,13 @@ impl Log {
         let mut writer = self.open_writer()?;
         let log_end_offset = self.log_end_offset();
         let Some(first) = batches.first() else {
-            return Ok(AppendInfo { first_offset: -1, last_offset: -1, log_append_time_ms: -1, max_timestamp: -1, ..AppendInfo::default() });
+            return Ok(AppendInfo {
+                first_offset: -1,
+                last_offset: -1,
+                log_append_time_ms: -1,
+                max_timestamp: -1,
+                ..AppendInfo::default()
+            });
         };
         let (base_offset, last_offset) = (first.header.base_offset, first.header.last_offset());
         if base_offset < log_end_offset {
@@ -429,7 +432,8 @@ impl Log {
                 info.duplicate = true;
                 return Ok(info);
             }
-            let update = updates.entry(producer_batch.producer_id).or_insert_with(|| writer.producers.prepare_update(producer_batch.producer_id));
+            let update =
+                updates.entry(producer_batch.producer_id).or_insert_with(|| writer.producers.prepare_update(producer_batch.producer_id));
             completed_txns.extend(update.append(&producer_batch, origin, &self.topic_partition)?);
         }
         let written = self.write(writer, config, batches, &info, updates, &completed_txns);

@@ -227,7 +227,8 @@ fn offsets_are_found_by_timestamp() {
     for n in 0..30 {
         produce(&log, &plain_batch(START_MS + n * 10, &["a", "b"]));
     }
-    let at = |timestamp| log.offset_for_timestamp(timestamp).expect("searched").map(|found| (found.timestamp, found.offset, found.leader_epoch));
+    let at =
+        |timestamp| log.offset_for_timestamp(timestamp).expect("searched").map(|found| (found.timestamp, found.offset, found.leader_epoch));
     assert_eq!(at(EARLIEST_TIMESTAMP), Some((-1, 0, 0)));
     assert_eq!(at(EARLIEST_LOCAL_TIMESTAMP), Some((-1, 0, 0)));
     assert_eq!(at(LATEST_TIMESTAMP), Some((-1, 60, 0)));
@@ -285,7 +286,11 @@ fn retention_by_size_and_never_above_the_high_watermark() {
     log.maybe_increment_high_watermark(20);
     assert!(log.delete_old_segments().expect("deleted") > 0);
     assert!((500..800).contains(&log.size_bytes()), "{}", log.size_bytes());
-    log.update_config(Arc::new(LogConfig { retention_bytes: 0, cleanup_policy: CleanupPolicy { compact: true, delete: false }, ..small_segments() }));
+    log.update_config(Arc::new(LogConfig {
+        retention_bytes: 0,
+        cleanup_policy: CleanupPolicy { compact: true, delete: false },
+        ..small_segments()
+    }));
     assert_eq!(log.delete_old_segments().expect("deleted"), 0, "a compacted topic is not cut by size");
 }
 

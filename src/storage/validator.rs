@@ -12,7 +12,9 @@
 use std::borrow::Cow;
 
 use crate::common::topic_partition::TopicPartition;
-use crate::protocol::batch::{BATCH_OVERHEAD, BatchBuilder, BatchError, BatchHeader, BatchView, Batches, DecompressionLimits, TimestampType};
+use crate::protocol::batch::{
+    BATCH_OVERHEAD, BatchBuilder, BatchError, BatchHeader, BatchView, Batches, DecompressionLimits, TimestampType,
+};
 use crate::protocol::compression::Compression;
 
 use super::config::LogConfig;
@@ -83,16 +85,14 @@ impl Validator<'_> {
             )));
         }
         if batch.verify_crc().is_err() {
-            return Err(AppendError::CorruptMessage(format!(
-                "Record is corrupt (stored crc = {}) in topic partition {tp}.",
-                header.crc
-            )));
+            return Err(AppendError::CorruptMessage(format!("Record is corrupt (stored crc = {}) in topic partition {tp}.", header.crc)));
         }
         if from_client {
             header.check_from_client().map_err(|error| invalid_record(format!("{error} in topic partition {tp}")))?;
         }
         let source = header.compression().map_err(|error| self.refused(error))?;
-        let target = if header.is_control() && source == Compression::None { None } else { self.config.compression_type.recompress(source) };
+        let target =
+            if header.is_control() && source == Compression::None { None } else { self.config.compression_type.recompress(source) };
         let records = if from_client {
             self.validate_records(&batch)?
         } else {
@@ -339,7 +339,8 @@ mod tests {
         let hour = 3_600_000;
         let config = LogConfig { message_timestamp_before_max_ms: 1000, ..LogConfig::default() };
         for compression in [Compression::None, Compression::Zstd] {
-            let bytes = batch(compression, &[(NOW_MS, None), (NOW_MS + hour + 1, None), (NOW_MS - 1001, None), (-1, None), (NOW_MS - 1000, None)]);
+            let bytes =
+                batch(compression, &[(NOW_MS, None), (NOW_MS + hour + 1, None), (NOW_MS - 1001, None), (-1, None), (NOW_MS - 1000, None)]);
             let Err(AppendError::InvalidTimestamp { record_errors, message }) = validate(&bytes, &config) else { panic!("accepted") };
             assert_eq!(message, "One or more records have been rejected due to invalid timestamp");
             assert_eq!(record_errors.iter().map(|error| error.batch_index).collect::<Vec<_>>(), [1, 2]);
@@ -388,7 +389,9 @@ mod tests {
     #[test]
     fn another_codec_of_the_topic_is_applied() {
         for source in Compression::ALL {
-            for (target, codec) in [(CompressionType::Uncompressed, Compression::None), (CompressionType::Zstd { level: 3 }, Compression::Zstd)] {
+            for (target, codec) in
+                [(CompressionType::Uncompressed, Compression::None), (CompressionType::Zstd { level: 3 }, Compression::Zstd)]
+            {
                 let config = LogConfig { compression_type: target, ..LogConfig::default() };
                 let bytes = batch(source, &[(NOW_MS, Some("a")), (NOW_MS + 1, None)]);
                 let validated = validate(&bytes, &config).expect("valid");

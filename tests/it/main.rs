@@ -4,6 +4,7 @@ mod batch;
 mod broker;
 mod client;
 mod fuzz;
+mod groups;
 mod protocol;
 mod tidy;
 mod tools;
