@@ -58,21 +58,21 @@ impl GroupShard {
 
     /// Deletes those of these groups that exist and have no members, with their offsets.
     pub fn delete_groups(&mut self, group_ids: &[String]) -> (Vec<DeletableGroupResult>, Effects) {
-        let mut fx = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, ..Effects::default() };
         let mut results = Vec::with_capacity(group_ids.len());
         for group_id in group_ids {
             let error = match self.groups.get(group_id).map(ClassicGroup::state) {
                 None | Some(ClassicGroupState::Dead) => ErrorCode::GroupIdNotFound,
                 Some(ClassicGroupState::Empty) => {
-                    self.delete_all_offsets(group_id, &mut fx.records);
-                    fx.records.push(group_metadata_tombstone(group_id));
+                    self.delete_all_offsets(group_id, &mut effects.records);
+                    effects.records.push(group_metadata_tombstone(group_id));
                     ErrorCode::None
                 }
                 Some(_) => ErrorCode::NonEmptyGroup,
             };
             results.push(DeletableGroupResult { group_id: group_id.clone(), error_code: error.code(), ..DeletableGroupResult::default() });
         }
-        (results, fx)
+        (results, effects)
     }
 }
 

@@ -309,11 +309,11 @@ impl ClassicGroup {
 
     /// Puts a new member id in the place of a static member's old one; whoever waits under the old id is fenced. The member keeps its
     /// assignment. `None` when the old member is unknown.
-    pub(super) fn replace_static_member(&mut self, instance: &str, old_id: &str, new_id: &str, fx: &mut Effects) -> Option<()> {
+    pub(super) fn replace_static_member(&mut self, instance: &str, old_id: &str, new_id: &str, effects: &mut Effects) -> Option<()> {
         let mut member = self.members.remove(old_id)?;
         if let Some(waiter) = member.awaiting_join.take() {
             self.awaiting_join -= 1;
-            fx.completed.push(Completed {
+            effects.completed.push(Completed {
                 waiter,
                 response: ParkedResponse::Join(JoinGroupResponse {
                     member_id: old_id.to_owned(),
@@ -324,7 +324,7 @@ impl ClassicGroup {
             });
         }
         if let Some(waiter) = member.awaiting_sync.take() {
-            fx.completed.push(Completed { waiter, response: sync_error(ErrorCode::FencedInstanceId) });
+            effects.completed.push(Completed { waiter, response: sync_error(ErrorCode::FencedInstanceId) });
         }
         // The old id must not linger among those whose SyncGroup is awaited: it would be "removed" when that wait ends.
         if self.pending_sync_members.remove(old_id) {
@@ -341,18 +341,18 @@ impl ClassicGroup {
     }
 
     /// Answers the member's parked JoinGroup, if it has one.
-    pub(super) fn complete_join(&mut self, member_id: &str, response: JoinGroupResponse, fx: &mut Effects) {
+    pub(super) fn complete_join(&mut self, member_id: &str, response: JoinGroupResponse, effects: &mut Effects) {
         if let Some(waiter) = self.members.get_mut(member_id).and_then(|member| member.awaiting_join.take()) {
             self.awaiting_join -= 1;
-            fx.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
+            effects.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
         }
     }
 
     /// Answers the member's parked SyncGroup; was there one?
-    pub(super) fn complete_sync(&mut self, member_id: &str, response: SyncGroupResponse, fx: &mut Effects) -> bool {
+    pub(super) fn complete_sync(&mut self, member_id: &str, response: SyncGroupResponse, effects: &mut Effects) -> bool {
         match self.members.get_mut(member_id).and_then(|member| member.awaiting_sync.take()) {
             Some(waiter) => {
-                fx.completed.push(Completed { waiter, response: ParkedResponse::Sync(response) });
+                effects.completed.push(Completed { waiter, response: ParkedResponse::Sync(response) });
                 true
             }
             None => false,

@@ -14,24 +14,24 @@ impl GroupShard {
 
     /// Tombstones for what has expired; sets the next look.
     pub fn expire_offsets(&mut self, now: Now) -> Effects {
-        let mut fx = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, ..Effects::default() };
         for group in self.groups.values() {
             let group_id = group.group_id();
             let mut all_expired = !self.offsets.has_pending(group_id);
             for (topic, partition, offset) in self.offsets.of_group(group_id) {
                 let expired = group.is_offset_expired(topic, offset, now.wall_ms, self.config.offsets_retention_ms);
                 if expired && !self.offsets.is_pending(group_id, topic, partition) {
-                    fx.records.push(offset_commit_tombstone(group_id, topic, partition));
+                    effects.records.push(offset_commit_tombstone(group_id, topic, partition));
                 } else {
                     all_expired = false;
                 }
             }
             if all_expired && group.is_in(ClassicGroupState::Empty) {
-                fx.records.push(group_metadata_tombstone(group_id));
+                effects.records.push(group_metadata_tombstone(group_id));
             }
         }
         self.schedule_expiration(now);
-        fx
+        effects
     }
 }
 

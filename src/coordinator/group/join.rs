@@ -39,7 +39,7 @@ impl GroupShard {
             }
             self.groups.insert(group_id.clone(), ClassicGroup::empty(&group_id, Some(now.wall_ms)));
         }
-        let mut fx = self.with_group(now, &group_id, |group, step| {
+        let mut effects = self.with_group(now, &group_id, |group, step| {
             if !group.accepts_joining_member(&request.member_id, step.config) {
                 group.remove(&request.member_id);
                 step.answer_join(waiter, join_error(UNKNOWN_MEMBER_ID, ErrorCode::GroupMaxSizeReached));
@@ -49,29 +49,33 @@ impl GroupShard {
                 group.join_existing_member(client, request, waiter, step);
             }
         });
-        if is_new_group && fx.records.is_empty() {
+        if is_new_group && effects.records.is_empty() {
             // The group must exist in the log before anything can refer to it.
-            fx.records.push(super::records::empty_group_metadata_record(&group_id, Some(now.wall_ms)));
-            fx.after_commit = Some(AfterCommit::GroupCreated { group_id, waiter });
+            effects.records.push(super::records::empty_group_metadata_record(&group_id, Some(now.wall_ms)));
+            effects.after_commit = Some(AfterCommit::GroupCreated { group_id, waiter });
         }
-        fx
+        effects
     }
 
     /// Forgets a group whose first record could not be written.
     pub(super) fn undo_group(&mut self, group_id: &str, waiter: WaiterId, error: ErrorCode) -> Effects {
-        let mut fx = Effects::default();
+        let mut effects = Effects::default();
         if let Some(mut group) = self.groups.remove(group_id) {
             for member_id in group.member_ids() {
-                group.complete_join(&member_id, JoinGroupResponse { error_code: error.code(), ..JoinGroupResponse::default() }, &mut fx);
-                group.complete_sync(&member_id, super::sync::sync_response(error), &mut fx);
+                group.complete_join(
+                    &member_id,
+                    JoinGroupResponse { error_code: error.code(), ..JoinGroupResponse::default() },
+                    &mut effects,
+                );
+                group.complete_sync(&member_id, super::sync::sync_response(error), &mut effects);
             }
             self.cancel_timers(&group);
         }
-        if !fx.completed.iter().any(|completed| completed.waiter == waiter) {
+        if !effects.completed.iter().any(|completed| completed.waiter == waiter) {
             let response = JoinGroupResponse { error_code: error.code(), ..JoinGroupResponse::default() };
-            fx.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
+            effects.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
         }
-        fx
+        effects
     }
 
     /// Cancels every deadline of a group.
@@ -87,7 +91,7 @@ impl GroupShard {
 
 impl Step<'_> {
     pub(super) fn answer_join(&mut self, waiter: WaiterId, response: JoinGroupResponse) {
-        self.fx.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
+        self.effects.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
     }
 }
 
@@ -180,7 +184,7 @@ impl ClassicGroup {
 
     /// A member that asks again while its earlier JoinGroup waits has given that one up, but it still has to be answered.
     fn fence_earlier_join(&mut self, member_id: &str, step: &mut Step<'_>) {
-        self.complete_join(member_id, join_error(member_id, ErrorCode::RebalanceInProgress), &mut step.fx);
+        self.complete_join(member_id, join_error(member_id, ErrorCode::RebalanceInProgress), &mut step.effects);
     }
 
     fn add_member(&mut self, client: &ClientContext, request: JoinGroupRequest, member_id: String, waiter: WaiterId, step: &mut Step<'_>) {
@@ -222,7 +226,7 @@ impl ClassicGroup {
         let Some(instance) = request.group_instance_id.clone() else { return };
         let Some(old) = self.members.get(old_member_id).cloned() else { return };
         let old_leader = self.leader_id.clone();
-        if self.replace_static_member(&instance, old_member_id, &new_member_id, &mut step.fx).is_none() {
+        if self.replace_static_member(&instance, old_member_id, &new_member_id, &mut step.effects).is_none() {
             return;
         }
         // The old id's deadline finds nobody when it comes.
@@ -230,8 +234,8 @@ impl ClassicGroup {
         self.update_member(&new_member_id, protocols(&request), request.rebalance_timeout_ms, request.session_timeout_ms, Some(waiter));
         match self.state {
             ClassicGroupState::Stable if self.select_protocol() == self.protocol_name => {
-                step.fx.records.push(group_metadata_record(self, |member| member.assignment.clone()));
-                step.fx.after_commit = Some(AfterCommit::StaticMemberReplaced(Box::new(StaticMemberReplaced {
+                step.effects.records.push(group_metadata_record(self, |member| member.assignment.clone()));
+                step.effects.after_commit = Some(AfterCommit::StaticMemberReplaced(Box::new(StaticMemberReplaced {
                     group_id: self.group_id.clone(),
                     group_instance_id: instance,
                     old_member_id: old_member_id.to_owned(),
@@ -264,7 +268,7 @@ impl ClassicGroup {
                 let StaticMemberReplaced { old_protocols, old_rebalance_timeout_ms, old_session_timeout_ms, .. } = replaced;
                 let updated = self.update_member(new_id, old_protocols, old_rebalance_timeout_ms, old_session_timeout_ms, None);
                 if updated.is_some() {
-                    self.replace_static_member(&replaced.group_instance_id, new_id, &replaced.old_member_id, &mut step.fx);
+                    self.replace_static_member(&replaced.group_instance_id, new_id, &replaced.old_member_id, &mut step.effects);
                     step.schedule_heartbeat(&self.group_id, &replaced.old_member_id, old_session_timeout_ms);
                 }
                 let mut response = self.join_response(UNKNOWN_MEMBER_ID, Vec::new());
@@ -278,13 +282,13 @@ impl ClassicGroup {
                 let members = if is_leader { self.members_for_leader() } else { Vec::new() };
                 let mut response = self.join_response(new_id, members);
                 response.skip_assignment = is_leader;
-                self.complete_join(new_id, response, &mut step.fx);
+                self.complete_join(new_id, response, &mut step.effects);
             }
             // Older clients that find themselves leader would assign; told of the old leader, they do not.
             Ok(()) => {
                 let mut response = self.join_response(new_id, Vec::new());
                 response.leader = replaced.old_leader.unwrap_or_default();
-                self.complete_join(new_id, response, &mut step.fx);
+                self.complete_join(new_id, response, &mut step.effects);
             }
         }
     }

@@ -16,8 +16,8 @@ impl GroupShard {
             return (LeaveGroupResponse { members, ..LeaveGroupResponse::default() }, Effects::default());
         }
         let mut answer = LeaveGroupResponse::default();
-        let fx = self.with_group(now, &request.group_id, |group, step| answer = group.leave(&request.members, step));
-        (answer, fx)
+        let effects = self.with_group(now, &request.group_id, |group, step| answer = group.leave(&request.members, step));
+        (answer, effects)
     }
 }
 

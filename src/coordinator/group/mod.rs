@@ -129,7 +129,7 @@ struct Step<'a> {
     config: &'a GroupCoordinatorConfig,
     timers: &'a mut GroupTimers,
     random: &'a mut Random,
-    fx: Effects,
+    effects: Effects,
 }
 
 /// The groups and offsets of one partition of `__consumer_offsets`.
@@ -167,9 +167,9 @@ impl GroupShard {
     /// Runs `act` on a group, if there still is one.
     fn with_group(&mut self, now: Now, group_id: &str, act: impl FnOnce(&mut ClassicGroup, &mut Step<'_>)) -> Effects {
         let Some(group) = self.groups.get_mut(group_id) else { return Effects::default() };
-        let mut step = Step { now, config: &self.config, timers: &mut self.timers, random: &mut self.random, fx: Effects::default() };
+        let mut step = Step { now, config: &self.config, timers: &mut self.timers, random: &mut self.random, effects: Effects::default() };
         act(group, &mut step);
-        step.fx
+        step.effects
     }
 }
 
@@ -247,8 +247,8 @@ impl Shard for GroupShard {
     fn on_loaded(&mut self, now: Now) -> Effects {
         let mut all = Effects::default();
         for group_id in self.groups.keys().cloned().collect::<Vec<_>>() {
-            let fx = self.with_group(now, &group_id, ClassicGroup::on_loaded);
-            all.completed.extend(fx.completed);
+            let effects = self.with_group(now, &group_id, ClassicGroup::on_loaded);
+            all.completed.extend(effects.completed);
         }
         self.schedule_expiration(now);
         all

@@ -220,7 +220,7 @@ impl GroupShard {
         // The sentinel -1 leaves it to the broker's retention.
         let expire_timestamp_ms = (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
         let mut response = OffsetCommitResponse::default();
-        let mut fx = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, ..Effects::default() };
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
@@ -237,7 +237,7 @@ impl GroupShard {
                         expire_timestamp_ms,
                         topic_id: topic.topic_id,
                     };
-                    fx.records.push(offset_commit_record(&request.group_id, &topic.name, partition.partition_index, &offset));
+                    effects.records.push(offset_commit_record(&request.group_id, &topic.name, partition.partition_index, &offset));
                     ErrorCode::None
                 };
                 partitions.push(OffsetCommitResponsePartition {
@@ -253,7 +253,7 @@ impl GroupShard {
                 ..OffsetCommitResponseTopic::default()
             });
         }
-        Ok((response, fx))
+        Ok((response, effects))
     }
 
     fn validate_offset_commit(&mut self, now: Now, client: &ClientContext, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
@@ -338,7 +338,7 @@ impl GroupShard {
         let group = self.groups.get(&request.group_id).ok_or(ErrorCode::GroupIdNotFound)?;
         group.validate_offset_delete()?;
         let mut response = OffsetDeleteResponse::default();
-        let mut fx = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, ..Effects::default() };
         for topic in &request.topics {
             let subscribed = group.is_subscribed_to_topic(&topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -347,7 +347,7 @@ impl GroupShard {
                 let exists = self.offsets.get(&request.group_id, &topic.name, index).is_some()
                     || self.offsets.is_pending(&request.group_id, &topic.name, index);
                 if !subscribed && exists {
-                    fx.records.push(offset_commit_tombstone(&request.group_id, &topic.name, index));
+                    effects.records.push(offset_commit_tombstone(&request.group_id, &topic.name, index));
                 }
                 let error = if subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
                 partitions.push(OffsetDeleteResponsePartition {
@@ -362,7 +362,7 @@ impl GroupShard {
                 ..OffsetDeleteResponseTopic::default()
             });
         }
-        Ok((response, fx))
+        Ok((response, effects))
     }
 
     /// Tombstones for everything a group has committed, in transactions too.

@@ -93,15 +93,15 @@ impl ClassicGroup {
         self.init_next_generation(step.now);
         if self.is_in(ClassicGroupState::Empty) {
             tracing::info!(group = self.group_id, generation = self.generation_id, "group is now empty");
-            step.fx.records.push(group_metadata_record(self, |_| bytes::Bytes::new()));
-            step.fx.after_commit = Some(AfterCommit::GroupEmptied { group_id: self.group_id.clone() });
+            step.effects.records.push(group_metadata_record(self, |_| bytes::Bytes::new()));
+            step.effects.after_commit = Some(AfterCommit::GroupEmptied { group_id: self.group_id.clone() });
             return;
         }
         tracing::info!(group = self.group_id, generation = self.generation_id, members = self.members.len(), "stabilized");
         for member_id in self.member_ids() {
             let members = if self.is_leader(&member_id) { self.members_for_leader() } else { Vec::new() };
             let response = self.join_response(&member_id, members);
-            self.complete_join(&member_id, response, &mut step.fx);
+            self.complete_join(&member_id, response, &mut step.effects);
             if let Some(member) = self.members.get_mut(&member_id) {
                 member.is_new = false;
                 step.schedule_heartbeat(&self.group_id, &member_id, member.session_timeout_ms);
@@ -142,14 +142,14 @@ impl ClassicGroup {
 
     /// Removes a member whose JoinGroup may be parked: if it is alive after all, UNKNOWN_MEMBER_ID makes it start over.
     pub(super) fn answer_and_remove(&mut self, member_id: &str, step: &mut Step<'_>) {
-        self.complete_join(member_id, join_error("", ErrorCode::UnknownMemberId), &mut step.fx);
+        self.complete_join(member_id, join_error("", ErrorCode::UnknownMemberId), &mut step.effects);
         self.drop_parked_sync(member_id, step);
         self.remove(member_id);
     }
 
     /// Differs: Kafka leaves the parked SyncGroup of a member that is removed without an answer; its client would time out.
     fn drop_parked_sync(&mut self, member_id: &str, step: &mut Step<'_>) {
-        self.complete_sync(member_id, super::sync::sync_response(ErrorCode::UnknownMemberId), &mut step.fx);
+        self.complete_sync(member_id, super::sync::sync_response(ErrorCode::UnknownMemberId), &mut step.effects);
     }
 
     /// Members of this generation never asked for their assignment: they go, the others rebalance.

@@ -182,8 +182,8 @@ impl Sim {
         let result = if self.random.one_in(5) { Err(ErrorCode::NotEnoughReplicas) } else { Ok(()) };
         for after in self.h.held.take().unwrap_or_default() {
             // A record that failed is not in the log; the harness has put it there, which a real log may also do.
-            let fx = self.h.shard.committed(after, result, self.h.now);
-            self.h.apply(fx);
+            let effects = self.h.shard.committed(after, result, self.h.now);
+            self.h.apply(effects);
         }
     }
 
@@ -287,7 +287,7 @@ impl Sim {
     }
 
     fn acknowledged_offsets_are_in_the_log(&self) {
-        if self.steps % 50 != 0 {
+        if !self.steps.is_multiple_of(50) {
             return;
         }
         let restarted = self.h.restarted();
@@ -384,6 +384,6 @@ fn the_same_seed_gives_the_same_run() {
 fn a_sync_from_nobody_is_answered() {
     let mut shard = GroupShard::new(GroupCoordinatorConfig::default(), Random::new(1));
     let now = Now { wall_ms: 0, monotonic_ms: 0 };
-    let fx = shard.sync_group(now, SyncGroupRequest::default(), WaiterId(1));
-    assert_eq!(fx.completed.len(), 1);
+    let effects = shard.sync_group(now, SyncGroupRequest::default(), WaiterId(1));
+    assert_eq!(effects.completed.len(), 1);
 }

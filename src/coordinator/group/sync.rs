@@ -34,15 +34,15 @@ impl GroupShard {
 impl ClassicGroup {
     fn sync(&mut self, request: SyncGroupRequest, waiter: WaiterId, step: &mut Step<'_>) {
         if let Err(error) = self.validate_sync(&request) {
-            return step.fx.completed.push(answer(waiter, sync_response(error)));
+            return step.effects.completed.push(answer(waiter, sync_response(error)));
         }
         match self.state {
             ClassicGroupState::PreparingRebalance => {
-                step.fx.completed.push(answer(waiter, sync_response(ErrorCode::RebalanceInProgress)));
+                step.effects.completed.push(answer(waiter, sync_response(ErrorCode::RebalanceInProgress)));
             }
             ClassicGroupState::CompletingRebalance => {
                 // A second SyncGroup takes the place of one that its sender has given up.
-                self.complete_sync(&request.member_id, sync_response(ErrorCode::RebalanceInProgress), &mut step.fx);
+                self.complete_sync(&request.member_id, sync_response(ErrorCode::RebalanceInProgress), &mut step.effects);
                 if let Some(member) = self.members.get_mut(&request.member_id) {
                     member.awaiting_sync = Some(waiter);
                 }
@@ -60,10 +60,10 @@ impl ClassicGroup {
                     assignment,
                     ..SyncGroupResponse::default()
                 };
-                step.fx.completed.push(answer(waiter, response));
+                step.effects.completed.push(answer(waiter, response));
             }
             ClassicGroupState::Empty | ClassicGroupState::Dead => {
-                step.fx.completed.push(answer(waiter, sync_response(ErrorCode::UnknownMemberId)));
+                step.effects.completed.push(answer(waiter, sync_response(ErrorCode::UnknownMemberId)));
             }
         }
     }
@@ -94,8 +94,8 @@ impl ClassicGroup {
     fn store_assignment(&mut self, request: SyncGroupRequest, step: &mut Step<'_>) {
         let assignment: HashMap<String, Bytes> = request.assignments.into_iter().map(|a| (a.member_id, a.assignment)).collect();
         tracing::info!(group = self.group_id, generation = self.generation_id, members = self.members.len(), "assignment received");
-        step.fx.records.push(group_metadata_record(self, |m| assignment.get(&m.member_id).cloned().unwrap_or_default()));
-        step.fx.after_commit =
+        step.effects.records.push(group_metadata_record(self, |m| assignment.get(&m.member_id).cloned().unwrap_or_default()));
+        step.effects.after_commit =
             Some(AfterCommit::AssignmentStored { group_id: self.group_id.clone(), generation_id: self.generation_id, assignment });
     }
 
@@ -148,7 +148,7 @@ impl ClassicGroup {
                 error_code: error.code(),
                 ..SyncGroupResponse::default()
             };
-            if self.complete_sync(&member_id, response, &mut step.fx) {
+            if self.complete_sync(&member_id, response, &mut step.effects) {
                 // Its session may have expired while it waited, which was overlooked then: from now on it counts again.
                 step.schedule_heartbeat(&self.group_id, &member_id, session_timeout_ms);
             }
