@@ -236,3 +236,212 @@ impl Publisher for Replicas {
         *self.image.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(image);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::clock::SystemClock;
+    use crate::metadata::image::Provenance;
+    use crate::metadata::record::MetadataRecord;
+    use crate::protocol::batch::BatchBuilder;
+    use crate::protocol::compression::Compression;
+    use crate::protocol::messages::{PartitionChangeRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
+    use crate::replication::partition::{FetchOutcome, FetchParams, PartitionAppendError};
+    use crate::replication::waiters::Waiter;
+    use crate::storage::log::{AppendOrigin, FetchIsolation};
+    use crate::storage::log_dirs::LogDirsOptions;
+    use crate::storage::meta_properties::MetaProperties;
+
+    const BROKER: i32 = 1;
+    const TOPIC: Uuid = Uuid::from_u128(1000);
+
+    /// Replicas over a directory, and the image they have been shown.
+    struct Fixture {
+        replicas: Replicas,
+        image: Arc<MetadataImage>,
+    }
+
+    fn open(dir: &std::path::Path) -> Fixture {
+        let meta = MetaProperties { cluster_id: "cluster".to_owned(), node_id: BROKER, directory_id: Some(Uuid::from_u128(777)) };
+        if !dir.join("meta.properties").exists() {
+            meta.write(dir, "now").expect("written");
+        }
+        let options = LogDirsOptions {
+            dirs: vec![dir.to_owned()],
+            node_id: BROKER,
+            clock: SystemClock::shared(),
+            recovery_threads_per_data_dir: 1,
+            producer_id_expiration_ms: 1000,
+        };
+        let log_dirs = Arc::new(LogDirs::open(options).expect("opened"));
+        log_dirs.load(&|_| Arc::default());
+        let configs: LogConfigs = Box::new(|_, _| Arc::default());
+        Fixture { replicas: Replicas::new(BROKER, log_dirs, configs), image: Arc::default() }
+    }
+
+    impl Fixture {
+        fn publish(&mut self, records: &[MetadataRecord]) {
+            let mut delta = MetadataDelta::new(Arc::clone(&self.image));
+            for record in records {
+                delta.replay(record).expect("a valid record");
+            }
+            self.image = Arc::new(delta.apply(Provenance::default()));
+            self.replicas.publish(&delta, &self.image);
+        }
+
+        fn append(&self) -> Result<i64, PartitionAppendError> {
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch.append(1, None, Some(b"value"), &[]).expect("a small record");
+            let batch = batch.finish().expect("a batch");
+            let partition = self.replicas.partition("t", 0).map_err(PartitionAppendError::Refused)?;
+            partition.append_as_leader(&batch, AppendOrigin::Client, -1).map(|info| info.first_offset)
+        }
+    }
+
+    fn topic(id: Uuid) -> MetadataRecord {
+        TopicRecord { name: "t".to_owned(), topic_id: id, ..Default::default() }.into()
+    }
+
+    fn partition(id: Uuid, leader: i32, isr: &[i32]) -> MetadataRecord {
+        let replicas = vec![BROKER, 2];
+        let directories = vec![Uuid::from_u128(777), Uuid::from_u128(888)];
+        PartitionRecord {
+            partition_id: 0,
+            topic_id: id,
+            replicas,
+            directories,
+            isr: isr.to_vec(),
+            leader,
+            leader_epoch: 3,
+            ..Default::default()
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_created_partition_takes_records_and_a_deleted_one_is_gone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER])]);
+        assert_eq!(it.append().expect("appended"), 0);
+        let held = it.replicas.partition("t", 0).expect("the partition");
+        assert_eq!(held.log().expect("its log").high_watermark(), 1);
+        assert_eq!(it.replicas.partition("t", 1).err(), Some(ErrorCode::UnknownTopicOrPartition));
+
+        it.publish(&[RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }.into()]);
+        assert_eq!(it.replicas.partition("t", 0).err(), Some(ErrorCode::UnknownTopicOrPartition));
+        assert_eq!(held.leader_log(-1).err(), Some(ErrorCode::NotLeaderOrFollower));
+        assert!(!dir.path().join("t-0").exists());
+    }
+
+    #[test]
+    fn a_topic_deleted_and_created_again_starts_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER])]);
+        it.append().expect("appended");
+        let again = Uuid::from_u128(2000);
+        it.publish(&[
+            RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }.into(),
+            topic(again),
+            partition(again, BROKER, &[BROKER]),
+        ]);
+        assert_eq!(it.replicas.partition("t", 0).expect("the new one").topic_id(), again);
+        assert_eq!(it.append().expect("appended"), 0);
+    }
+
+    #[test]
+    fn only_the_leader_appends_and_only_in_its_epoch() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, 2, &[BROKER, 2])]);
+        assert_eq!(it.append().map_err(|error| error.error_code()), Err(ErrorCode::NotLeaderOrFollower));
+        it.publish(&[PartitionChangeRecord {
+            partition_id: 0,
+            topic_id: TOPIC,
+            leader: BROKER,
+            isr: Some(vec![BROKER]),
+            ..Default::default()
+        }
+        .into()]);
+        assert_eq!(it.append().expect("appended"), 0);
+        let partition = it.replicas.partition("t", 0).expect("the partition");
+        assert_eq!(partition.leader_log(3).err(), Some(ErrorCode::FencedLeaderEpoch));
+        assert_eq!(partition.leader_log(5).err(), Some(ErrorCode::UnknownLeaderEpoch));
+        assert!(partition.leader_log(4).is_ok());
+    }
+
+    #[test]
+    fn the_high_watermark_waits_for_the_other_replicas() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER, 2])]);
+        assert_eq!(it.append().expect("appended"), 0);
+        let partition = it.replicas.partition("t", 0).expect("the partition");
+        assert_eq!(partition.is_replicated(0, 3), Ok(false));
+        // The other replica leaves the ISR: what this broker has alone counts.
+        it.publish(&[PartitionChangeRecord { partition_id: 0, topic_id: TOPIC, isr: Some(vec![BROKER]), ..Default::default() }.into()]);
+        assert_eq!(partition.is_replicated(0, 3), Ok(true));
+        assert_eq!(partition.is_replicated(0, 2), Err(ErrorCode::NotLeaderOrFollower));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_partition_is_woken() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER])]);
+        let partition = it.replicas.partition("t", 0).expect("the partition");
+        let waiter = Waiter::new();
+        let _registration = partition.register(&waiter);
+        it.append().expect("appended");
+        waiter.woken().await;
+        it.publish(&[PartitionChangeRecord { partition_id: 0, topic_id: TOPIC, leader: 2, ..Default::default() }.into()]);
+        waiter.woken().await;
+        it.publish(&[RemoveTopicRecord { topic_id: TOPIC, ..Default::default() }.into()]);
+        waiter.woken().await;
+    }
+
+    #[test]
+    fn a_reader_whose_log_left_ours_is_told_where() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut it = open(dir.path());
+        it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER])]);
+        it.append().expect("appended in epoch 3");
+        it.publish(&[PartitionChangeRecord { partition_id: 0, topic_id: TOPIC, leader: BROKER, ..Default::default() }.into()]);
+        it.append().expect("appended in epoch 4");
+        let partition = it.replicas.partition("t", 0).expect("the partition");
+        let fetch = |fetch_offset, last_fetched_epoch| {
+            partition.fetch(&FetchParams {
+                fetch_offset,
+                current_leader_epoch: 4,
+                last_fetched_epoch,
+                max_bytes: 1000,
+                min_one_message: true,
+                isolation: FetchIsolation::HighWatermark,
+            })
+        };
+        assert!(matches!(fetch(1, 3), Ok(FetchOutcome::Data(_))));
+        assert!(matches!(fetch(2, 3), Ok(FetchOutcome::Diverging { epoch: 3, end_offset: 1, .. })));
+        // An epoch before all of ours ends where the first of ours begins.
+        assert!(matches!(fetch(1, 1), Ok(FetchOutcome::Diverging { epoch: 1, end_offset: 0, .. })));
+    }
+
+    #[test]
+    fn logs_that_nobody_wants_are_set_aside_at_the_first_image() {
+        let dir = tempfile::tempdir().expect("a directory");
+        {
+            let mut it = open(dir.path());
+            it.publish(&[topic(TOPIC), partition(TOPIC, BROKER, &[BROKER])]);
+            it.append().expect("appended");
+            it.replicas.log_dirs().shutdown(1);
+        }
+        let mut it = open(dir.path());
+        it.publish(&[]);
+        assert!(!dir.path().join("t-0").exists());
+        let names: Vec<String> = std::fs::read_dir(dir.path())
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        assert!(names.iter().any(|name| name.starts_with("t-0.") && name.ends_with("-stray")), "{names:?}");
+    }
+}
