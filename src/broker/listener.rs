@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::config::BrokerConfig;
 use super::connection::{self, Peer};
 use super::request_context::Principal;
 use super::server::Broker;
@@ -70,21 +71,41 @@ impl Drop for IpPermit {
     }
 }
 
+/// How sockets are made; connections inherit the buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    pub(crate) backlog: u32,
+    /// None leaves the size to the operating system, which adapts it to the connection.
+    pub(crate) send_buffer_bytes: Option<u32>,
+    pub(crate) receive_buffer_bytes: Option<u32>,
+}
+
+impl SocketOptions {
+    /// Differs: buffer sizes count only when somebody has set them. Kafka's default of 100 kB is less than what systems choose today.
+    pub(crate) fn of(config: &BrokerConfig) -> SocketOptions {
+        let set = |name: &str, size: i32| u32::try_from(size).ok().filter(|_| config.originals().contains_key(name));
+        SocketOptions {
+            backlog: u32::try_from(config.socket_listen_backlog_size).ok().filter(|&size| size > 0).unwrap_or(50),
+            send_buffer_bytes: set("socket.send.buffer.bytes", config.socket_send_buffer_bytes),
+            receive_buffer_bytes: set("socket.receive.buffer.bytes", config.socket_receive_buffer_bytes),
+        }
+    }
+}
+
 /// Binds every address that `host` (all of the machine's when it is none) resolves to, all at the same port; port 0 takes a free one.
 /// One address is enough: `localhost` may have an IPv6 address that the machine does not.
-pub(crate) async fn bind(host: Option<&str>, port: u16, backlog: i32) -> io::Result<Vec<TcpListener>> {
+pub(crate) async fn bind(host: Option<&str>, port: u16, options: SocketOptions) -> io::Result<Vec<TcpListener>> {
     let addresses: Vec<SocketAddr> = match host {
         None | Some("") => vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from(([0, 0, 0, 0], port))],
         Some(host) => tokio::net::lookup_host((host, port)).await?.collect(),
     };
-    let backlog = u32::try_from(backlog).ok().filter(|&size| size > 0).unwrap_or(1024);
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut failure = io::Error::new(ErrorKind::AddrNotAvailable, "the host has no address");
     for mut address in addresses {
         if let Some(bound) = listeners.first() {
             address.set_port(bound.local_addr()?.port());
         }
-        match listen(address, backlog) {
+        match listen(address, options) {
             Ok(listener) => listeners.push(listener),
             // Another program has the port: to go on with the next address would split the clients between the two.
             Err(error) if listeners.is_empty() && error.kind() == ErrorKind::AddrInUse => return Err(error),
@@ -95,12 +116,18 @@ pub(crate) async fn bind(host: Option<&str>, port: u16, backlog: i32) -> io::Res
     if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // As Java does: a broker can be started again while connections of the last one still linger.
     socket.set_reuseaddr(true)?;
+    if let Some(size) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(size)?;
+    }
+    if let Some(size) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(size)?;
+    }
     socket.bind(address)?;
-    socket.listen(backlog)
+    socket.listen(options.backlog)
 }
 
 /// Accepts connections of one listener until the broker shuts down, and returns when the last of them has ended.

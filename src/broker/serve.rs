@@ -205,10 +205,20 @@ fn run(options: Options) -> anyhow::Result<()> {
     result
 }
 
+/// Were we started by `nohup`, to outlive the terminal?
+fn hang_up_is_ignored() -> bool {
+    const HANG_UP_BIT: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANG_UP_BIT != 0)
+}
+
 /// Starts the node, says so, and waits for the signal to stop.
 async fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Looked at first: to listen for a signal is to no longer ignore it.
+    let hang_up_is_ignored = hang_up_is_ignored();
     let mut hang_up = signal(SignalKind::hangup())?;
     let dirs = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",");
     let server = Server::start(Arc::new(config), SystemClock::shared()).await?;
@@ -228,7 +238,7 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<()> {
         reason = server.failed() => Some(reason),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        _ = hang_up.recv() => None,
+        _ = hang_up.recv(), if !hang_up_is_ignored => None,
     };
     info!("shutting down");
     tokio::select! {

@@ -17,7 +17,7 @@ use super::config::{BrokerConfig, DynamicConfig, NodeConfigSchema, SecurityProto
 use super::fetch_session::FetchSessions;
 use super::group_coordinator::GroupCoordinator;
 use super::housekeeping;
-use super::listener::{self, ConnectionQuota};
+use super::listener::{self, ConnectionQuota, SocketOptions};
 use super::producer_ids::ProducerIds;
 use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
 use crate::common::clock::Clock;
@@ -272,7 +272,7 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {
         }
         let address = || format!("{}:{}", endpoint.host.as_deref().unwrap_or("0.0.0.0"), endpoint.port);
         let failed = |source| StartError::Listen { address: address(), source };
-        let sockets = listener::bind(endpoint.host.as_deref(), endpoint.port, config.socket_listen_backlog_size).await.map_err(failed)?;
+        let sockets = listener::bind(endpoint.host.as_deref(), endpoint.port, SocketOptions::of(config)).await.map_err(failed)?;
         let port = sockets[0].local_addr().map_err(failed)?.port();
         bound.push(Bound { name: endpoint.listener.as_str().into(), sockets, port });
     }
