@@ -137,18 +137,18 @@ impl Server {
             recovery_threads_per_data_dir: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
         })?);
+        let dynamic_config = Arc::new(DynamicConfig::new(Arc::clone(&config)));
         let quorum = Quorum::open(QuorumOptions {
             node_id: config.node_id,
             metadata_log_dir: config.metadata_log_dir.clone(),
             controller_endpoint,
-            schema: Arc::new(NodeConfigSchema::new(Arc::clone(&config))),
+            schema: Arc::new(NodeConfigSchema::new(Arc::clone(&dynamic_config))),
             clock: Arc::clone(&clock),
             random: Random::new(random.next_u64()),
             session_timeout_ms: u64::try_from(config.broker_session_timeout_ms).unwrap_or(0),
             auto_leader_rebalance: config.value("auto.leader.rebalance.enable").as_bool().unwrap_or(true),
             snapshot_policy: snapshot_policy(&config),
         })?;
-        let dynamic_config = Arc::new(DynamicConfig::new(Arc::clone(&config)));
         let image = quorum.image();
         dynamic_config.update(image);
         log_dirs.load(&|topic| dynamic_config.log_config(image, topic));

@@ -113,6 +113,8 @@ impl Controller {
         let result = CreatableTopicResult {
             name: topic.name.clone(),
             topic_id,
+            // The schema's own default is the empty text.
+            error_message: None,
             num_partitions: partitions.len() as i32,
             replication_factor: partitions.first().map_or(-1, |partition| partition.replicas.len() as i16),
             configs: Some(

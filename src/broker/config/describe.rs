@@ -44,14 +44,16 @@ pub fn describe(
         snapshot: &dynamic_config.snapshot(),
     };
     let (error_code, error_message, mut configs) = match describer.entries(image, resource) {
-        Ok(configs) => (ErrorCode::None.code(), None, configs),
+        // Kafka leaves the schema's default, which is no null.
+        Ok(configs) => (ErrorCode::None.code(), Some(String::new()), configs),
         Err((code, message)) => (code.code(), message, Vec::new()),
     };
     if let Some(wanted) = resource.configuration_keys.as_deref().filter(|wanted| !wanted.is_empty()) {
         configs.retain(|entry| wanted.contains(&entry.name));
     }
-    if include_documentation {
-        configs.iter_mut().for_each(|entry| entry.documentation = config::documentation::of(&entry.name).map(str::to_owned));
+    for entry in &mut configs {
+        let documentation = config::documentation::of(&entry.name).filter(|_| include_documentation);
+        entry.documentation = documentation.map(str::to_owned);
     }
     if !include_synonyms {
         configs.iter_mut().for_each(|entry| entry.synonyms.clear());
@@ -85,7 +87,7 @@ impl Describer<'_> {
             ConfigResourceType::Topic => {
                 topic_name::validate(name).map_err(|message| (ErrorCode::InvalidTopicException, Some(message)))?;
                 if image.topics.topic(name).is_none() {
-                    return Err((ErrorCode::UnknownTopicOrPartition, None));
+                    return Err((ErrorCode::UnknownTopicOrPartition, Some(String::new())));
                 }
                 Ok(self.topic(set))
             }
@@ -382,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_described_says_why() {
-        assert_eq!(refusal(2, "absent"), (3, None));
+        assert_eq!(refusal(2, "absent"), (3, Some(String::new())));
         assert_eq!(refusal(2, "a b").0, 17);
         assert_eq!(refusal(4, "2"), (42, Some("Unexpected broker id, expected 1 or empty string, but received 2".to_owned())));
         assert_eq!(refusal(4, "x"), (42, Some("Broker id must be an integer, but it is: x".to_owned())));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::BrokerConfig;
+use super::DynamicConfig;
 use crate::common::topic_name;
 use crate::metadata::config::{self, ConfigDef, ConfigError, ConfigType, DefaultValue, Definition, rules, synonyms};
 use crate::metadata::image::{ConfigResource, ConfigResourceType};
@@ -20,17 +20,17 @@ const DYNAMIC_DEFAULT_BROKER: i8 = 3;
 const STATIC_BROKER: i8 = 4;
 const DEFAULT: i8 = 5;
 
-/// The definitions of all configs, and the properties of one node.
+/// The definitions of all configs, and those of one node.
 pub struct NodeConfigSchema {
-    config: Arc<BrokerConfig>,
-    topic_defaults: Properties,
+    /// What may be set on topics and groups depends on what is in force; what a topic inherits, on the node's own properties, because
+    /// the controller has the dynamic configs of each broker itself.
+    config: Arc<DynamicConfig>,
 }
 
 impl NodeConfigSchema {
-    /// `config` is what the node was started with.
-    pub fn new(config: Arc<BrokerConfig>) -> NodeConfigSchema {
-        let topic_defaults = config.topic_defaults();
-        NodeConfigSchema { config, topic_defaults }
+    /// The schema of a controller on the node of these configs.
+    pub fn new(config: Arc<DynamicConfig>) -> NodeConfigSchema {
+        NodeConfigSchema { config }
     }
 
     /// The value of a topic config and where it comes from.
@@ -45,7 +45,8 @@ impl NodeConfigSchema {
             return (Some(value.clone()), DYNAMIC_TOPIC);
         }
         let synonyms = synonyms::of_topic_config(definition.name);
-        let layers = [(broker, DYNAMIC_BROKER), (cluster, DYNAMIC_DEFAULT_BROKER), (self.config.originals(), STATIC_BROKER)];
+        let layers =
+            [(broker, DYNAMIC_BROKER), (cluster, DYNAMIC_DEFAULT_BROKER), (self.config.static_config().originals(), STATIC_BROKER)];
         for (layer, source) in layers {
             if let Some((value, unit_ms)) = synonyms.iter().find_map(|(name, unit_ms)| Some((layer.get(*name)?, *unit_ms))) {
                 return (Some(in_milliseconds(value, unit_ms)), source);
@@ -112,11 +113,12 @@ impl ConfigSchema for NodeConfigSchema {
         };
         let checked = match resource.type_ {
             ConfigResourceType::Topic => set().and_then(|configs| {
-                let tiered = self.config.value("remote.log.storage.system.enable").as_bool().unwrap_or(false);
-                rules::validate_topic(existing, &configs, &self.topic_defaults, tiered).map(drop)
+                let current = self.config.current();
+                let tiered = current.value("remote.log.storage.system.enable").as_bool().unwrap_or(false);
+                rules::validate_topic(existing, &configs, &current.topic_defaults(), tiered).map(drop)
             }),
             ConfigResourceType::ClientMetrics => set().and_then(|configs| rules::validate_client_metrics(&resource.name, &configs)),
-            ConfigResourceType::Group => set().and_then(|configs| rules::validate_group(&configs, self.config.values())),
+            ConfigResourceType::Group => set().and_then(|configs| rules::validate_group(&configs, self.config.current().values())),
             ConfigResourceType::Broker | ConfigResourceType::BrokerLogger => Ok(()),
         };
         checked.map_err(InvalidConfig::from)
@@ -146,15 +148,15 @@ impl ConfigSchema for NodeConfigSchema {
     }
 
     fn default_replication_factor(&self) -> i16 {
-        i16::try_from(self.config.default_replication_factor).unwrap_or(i16::MAX)
+        i16::try_from(self.config.static_config().default_replication_factor).unwrap_or(i16::MAX)
     }
 
     fn default_num_partitions(&self) -> i32 {
-        self.config.num_partitions
+        self.config.static_config().num_partitions
     }
 
     fn static_min_insync_replicas(&self) -> i32 {
-        self.config.min_insync_replicas
+        self.config.static_config().min_insync_replicas
     }
 }
 
@@ -191,6 +193,7 @@ impl From<ConfigError> for InvalidConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::BrokerConfig;
     use super::*;
 
     fn properties(pairs: &[(&str, &str)]) -> Properties {
@@ -198,7 +201,8 @@ mod tests {
     }
 
     fn schema(pairs: &[(&str, &str)]) -> NodeConfigSchema {
-        NodeConfigSchema::new(Arc::new(BrokerConfig::from_properties(&properties(pairs)).expect("valid")))
+        let config = BrokerConfig::from_properties(&properties(pairs)).expect("valid");
+        NodeConfigSchema::new(Arc::new(DynamicConfig::new(Arc::new(config))))
     }
 
     fn refusal(resource: (ConfigResourceType, &str), configs: &[(&str, Option<&str>)]) -> (ErrorCode, String) {

@@ -1,5 +1,6 @@
 //! The broker over the wire: a real process, real sockets, frames made by `protocol`.
 
+mod admin;
 mod apis;
 mod hostile;
 mod restart;
