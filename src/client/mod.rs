@@ -10,6 +10,7 @@ pub mod admin;
 pub mod cluster;
 pub mod config;
 pub mod conn;
+pub mod consumer;
 pub mod error;
 pub mod metadata;
 pub mod pool;

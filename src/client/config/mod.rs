@@ -88,7 +88,7 @@ impl ConfigError {
         ConfigError::Invalid { key: key.to_owned(), value: value.into(), reason: reason.into() }
     }
 
-    fn rule(key: &str, message: impl Into<String>) -> ConfigError {
+    pub(in crate::client) fn rule(key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::Rule { key: key.to_owned(), message: message.into() }
     }
 }

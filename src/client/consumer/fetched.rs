@@ -1,0 +1,166 @@
+//! What a Fetch answer holds for one partition: batches as they came, turned into records one batch at a time.
+//!
+//! Invariant: records come in the order of their offsets, none before the offset that was asked for; a batch is decompressed only when the
+//! one before it has been taken.
+//! Source: `CompletedFetch` (aborted transactions, control batches, trimming).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ConsumerRecord;
+use crate::client::admin::IsolationLevel;
+use crate::common::topic_partition::TopicPartition;
+use crate::protocol::batch::{BatchError, BatchView, ControlRecordType, Record, TimestampType};
+use crate::protocol::messages::fetch_response::AbortedTransaction;
+
+/// How records are read out of batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) isolation_level: IsolationLevel,
+    pub(super) check_crcs: bool,
+}
+
+/// One partition's share of a Fetch answer.
+pub(super) struct Fetched {
+    pub(super) partition: TopicPartition,
+    topic: Arc<str>,
+    /// Which assignment or seek the fetch belongs to; see `Assigned::serial`.
+    pub(super) serial: u64,
+    reading: Reading,
+    bytes: Bytes,
+    /// Where the next batch starts in `bytes`.
+    at: usize,
+    next_offset: i64,
+    last_epoch: Option<i32>,
+    records: VecDeque<Record>,
+    timestamp_type: TimestampType,
+    /// Where to go when the batch's records are used up.
+    batch_end: i64,
+    /// In order of their first offsets.
+    aborted: VecDeque<AbortedTransaction>,
+    aborting: HashSet<i64>,
+}
+
+impl Fetched {
+    pub(super) fn new(
+        partition: TopicPartition,
+        serial: u64,
+        fetch_offset: i64,
+        bytes: Bytes,
+        mut aborted: Vec<AbortedTransaction>,
+        reading: Reading,
+    ) -> Fetched {
+        aborted.sort_by_key(|transaction| transaction.first_offset);
+        Fetched {
+            topic: Arc::from(partition.topic.as_str()),
+            partition,
+            serial,
+            reading,
+            bytes,
+            at: 0,
+            next_offset: fetch_offset,
+            last_epoch: None,
+            records: VecDeque::new(),
+            timestamp_type: TimestampType::CreateTime,
+            batch_end: fetch_offset,
+            aborted: aborted.into(),
+            aborting: HashSet::new(),
+        }
+    }
+
+    /// The offset behind the last whole batch and that batch's epoch, for the fetch after this one. `None` without a whole batch.
+    pub(super) fn end(&self) -> Option<(i64, i32)> {
+        let mut at = self.at;
+        let mut end = None;
+        while let Ok(batch) = BatchView::parse(self.bytes.get(at..)?) {
+            at += batch.bytes().len();
+            end = Some((batch.header().next_offset(), batch.header().partition_leader_epoch));
+        }
+        end
+    }
+
+    /// What is wrong with the first batch.
+    pub(super) fn first_error(&self) -> BatchError {
+        let parsed = BatchView::parse(&self.bytes);
+        parsed.err().unwrap_or(BatchError::Truncated { position: 0, needed: self.bytes.len(), available: self.bytes.len() })
+    }
+
+    /// Where the consumer stands after what was taken so far: the next offset, and the leader epoch of the last batch taken.
+    pub(super) fn position(&self) -> (i64, Option<i32>) {
+        (self.next_offset, self.last_epoch)
+    }
+
+    /// The next record; `None` when there are no more.
+    pub(super) fn next(&mut self) -> Result<Option<ConsumerRecord>, BatchError> {
+        loop {
+            while let Some(record) = self.records.pop_front() {
+                // The broker sends whole batches, so the first may start before the offset that was asked for.
+                if record.offset < self.next_offset {
+                    continue;
+                }
+                self.next_offset = record.offset + 1;
+                return Ok(Some(ConsumerRecord {
+                    topic: Arc::clone(&self.topic),
+                    partition: self.partition.partition,
+                    offset: record.offset,
+                    leader_epoch: self.last_epoch,
+                    timestamp: record.timestamp,
+                    timestamp_type: self.timestamp_type,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                }));
+            }
+            // A compacted batch ends behind its last record.
+            self.next_offset = self.next_offset.max(self.batch_end);
+            if !self.next_batch()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads the next batch into `records`. False when there is no whole one.
+    fn next_batch(&mut self) -> Result<bool, BatchError> {
+        let rest = self.bytes.slice(self.at..);
+        let batch = match BatchView::parse(&rest) {
+            Ok(batch) => batch,
+            // The broker cuts the last batch where the size limit is.
+            Err(BatchError::Truncated { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if self.reading.check_crcs {
+            batch.verify_crc()?;
+        }
+        let header = *batch.header();
+        self.at += batch.bytes().len();
+        self.batch_end = header.next_offset();
+        self.last_epoch = (header.partition_leader_epoch >= 0).then_some(header.partition_leader_epoch);
+        self.timestamp_type = header.timestamp_type();
+        if self.reading.isolation_level == IsolationLevel::ReadCommitted && header.has_producer_id() {
+            while let Some(transaction) = self.aborted.front()
+                && transaction.first_offset <= header.last_offset()
+            {
+                self.aborting.insert(transaction.producer_id);
+                self.aborted.pop_front();
+            }
+            if header.is_control() {
+                let marker = batch.records_shared(&rest).next().transpose()?;
+                let kind = marker.and_then(|record| ControlRecordType::parse(record.key.as_deref().unwrap_or_default()));
+                if kind == Some(ControlRecordType::Abort) {
+                    self.aborting.remove(&header.producer_id);
+                }
+            } else if header.is_transactional() && self.aborting.contains(&header.producer_id) {
+                return Ok(true);
+            }
+        }
+        if header.is_control() {
+            return Ok(true);
+        }
+        for record in batch.records_shared(&rest) {
+            self.records.push_back(record?);
+        }
+        Ok(true)
+    }
+}
