@@ -66,7 +66,7 @@ fn definitions(name: &str, command: Command) -> anyhow::Result<Vec<u8>> {
         .manual("Kafka tools");
     man.render(&mut page)?;
     // What comes after the options in our help is examples.
-    Ok(String::from_utf8(page)?.replace(".SH EXTRA\nExamples:\n.br\n", ".SH EXAMPLES\n").into_bytes())
+    Ok(String::from_utf8(page)?.replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n").into_bytes())
 }
 
 /// The page of `ottla` itself.
