@@ -74,7 +74,8 @@ impl History {
     }
 
     fn rates(&self) -> Rates {
-        let (Some(newest), Some(oldest)) = (self.0.back(), self.0.iter().rev().take(WINDOW + 1).last()) else { return Rates::default() };
+        let oldest = self.0.len().saturating_sub(WINDOW + 1);
+        let (Some(newest), Some(oldest)) = (self.0.back(), self.0.get(oldest)) else { return Rates::default() };
         let seconds = newest.at_ms.saturating_sub(oldest.at_ms) as f64 / 1000.0;
         if seconds <= 0.0 {
             return Rates::default();
@@ -264,7 +265,7 @@ fn print_block(
             writeln!(session.out, "# {}", summary(group, history))?;
         }
     }
-    for group in groups {
+    for group in groups.iter().filter(|group| !group.partitions.is_empty()) {
         session.out.write_all(rows::offsets_plain(group, verbose).as_bytes())?;
     }
     writeln!(session.out)?;

@@ -1,13 +1,17 @@
 //! The tools as programs: their whole standard output, standard error and exit code.
 
 mod arguments;
+mod consumer_groups;
 mod dry_run;
 mod generated;
 mod strangers;
+mod topics;
 
 use std::process::Stdio;
 
 use tokio::process::Command;
+
+use crate::broker::Broker;
 
 /// Where a program is.
 fn executable(program: &str) -> &'static str {
@@ -67,4 +71,19 @@ impl Call {
         }
         text
     }
+}
+
+/// Runs calls one after the other against a broker, whose address is added to each, and joins their transcripts. What differs from run to
+/// run (the address, topic ids) is replaced.
+async fn session(broker: &Broker, lines: &[&str]) -> String {
+    let address = broker.address.to_string();
+    let mut transcripts = String::new();
+    for line in lines {
+        let (program, rest) = line.split_once(' ').expect("arguments");
+        let transcript = call(&format!("{program} --bootstrap-server {address} {rest}")).transcript().await;
+        let transcript = transcript.replace(&format!(" --bootstrap-server {address}"), "").replace(&address, "BROKER");
+        transcripts.push_str(&transcript);
+    }
+    let ids = regex::Regex::new("(TopicId: |id |\"topicId\":\")[A-Za-z0-9_-]{22}").expect("a pattern");
+    ids.replace_all(&transcripts, "${1}ID").into_owned()
 }
