@@ -122,3 +122,31 @@ fn an_error_with_acks_0_closes_the_connection() {
     connection.send(&produce_request("nowhere", 0, batch(&["x"]), 0), 9);
     assert!(connection.is_closed());
 }
+
+#[test]
+fn one_address_gets_only_so_many_connections() {
+    let broker = Broker::start_with(&["--ephemeral", "--override", "max.connections.per.ip=1"]);
+    let mut first = broker.connect();
+    assert_eq!(first.call(&ApiVersionsRequest::default(), 0).error_code, 0);
+    assert!(broker.connect().is_closed());
+    assert_eq!(first.call(&ApiVersionsRequest::default(), 0).error_code, 0);
+}
+
+#[test]
+fn a_connection_too_many_waits_for_its_turn() {
+    let broker = Broker::start_with(&["--ephemeral", "--override", "max.connections=1"]);
+    let mut first = broker.connect();
+    assert_eq!(first.call(&ApiVersionsRequest::default(), 0).error_code, 0);
+    let mut second = broker.connect();
+    second.send(&ApiVersionsRequest::default(), 0);
+    drop(first);
+    assert_eq!(second.receive::<ApiVersionsRequest>(0).expect("an answer").error_code, 0);
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let broker = Broker::start_with(&["--ephemeral", "--override", "connections.max.idle.ms=200"]);
+    let mut idle = broker.connect();
+    assert_eq!(idle.call(&ApiVersionsRequest::default(), 0).error_code, 0);
+    assert!(idle.is_closed());
+}
