@@ -13,6 +13,8 @@ mod entry_file;
 mod epochs;
 pub mod errors;
 pub mod fs;
+#[cfg(test)]
+mod golden_tests;
 mod index;
 mod loader;
 pub mod log;
