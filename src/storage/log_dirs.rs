@@ -523,3 +523,155 @@ fn set_aside_name(topic_partition: &TopicPartition, suffix: &str) -> String {
     let cut = (0..=topic.len().min(255 - rest.len())).rev().find(|&at| topic.is_char_boundary(at)).unwrap_or(0);
     format!("{}{rest}", &topic[..cut])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::clock::ManualClock;
+    use crate::storage::log::tests::{START_MS, plain_batch, produce};
+
+    struct Node {
+        dirs: Vec<tempfile::TempDir>,
+        clock: Arc<ManualClock>,
+    }
+
+    impl Node {
+        fn new(count: u64) -> Node {
+            let dirs: Vec<_> = (0..count).map(|_| tempfile::tempdir().expect("temporary directory")).collect();
+            for (n, dir) in dirs.iter().enumerate() {
+                let directory_id = Some(Uuid::from_u128(1000 + n as u128));
+                let properties = MetaProperties { cluster_id: "cluster".to_owned(), node_id: 1, directory_id };
+                properties.write(dir.path(), &java_date(0)).expect("written");
+            }
+            Node { dirs, clock: Arc::new(ManualClock::new(START_MS)) }
+        }
+
+        fn options(&self) -> LogDirsOptions {
+            LogDirsOptions {
+                dirs: self.dirs.iter().map(|dir| dir.path().to_owned()).collect(),
+                node_id: 1,
+                clock: self.clock.clone(),
+                recovery_threads_per_data_dir: 2,
+                producer_id_expiration_ms: 86_400_000,
+            }
+        }
+
+        fn start(&self) -> LogDirs {
+            let dirs = LogDirs::open(self.options()).expect("opened");
+            dirs.load(&|_| Arc::new(LogConfig::default()));
+            dirs
+        }
+
+        fn create(&self, dirs: &LogDirs, partition: i32) -> Arc<Log> {
+            dirs.create(&tp(partition), Uuid::from_u128(5), None, Arc::new(LogConfig::default())).expect("created")
+        }
+    }
+
+    fn tp(partition: i32) -> TopicPartition {
+        TopicPartition::new("t", partition)
+    }
+
+    #[test]
+    fn logs_survive_clean_and_unclean_stops() {
+        let node = Node::new(2);
+        let dirs = node.start();
+        assert_eq!((dirs.cluster_id(), dirs.previous_broker_epoch()), ("cluster", -1));
+        for partition in 0..4 {
+            produce(&node.create(&dirs, partition), &plain_batch(START_MS, &["a", "b"]));
+        }
+        dirs.shutdown(42);
+        drop(dirs);
+        let checkpoint = fs::read(&node.dirs[0].path().join(RECOVERY_POINT_CHECKPOINT)).expect("read");
+        assert_eq!(checkpoint, b"0\n2\nt 0 2\nt 2 2\n");
+        let marker = fs::read(&node.dirs[1].path().join(CLEAN_SHUTDOWN_FILE)).expect("read");
+        assert_eq!(marker, br#"{"version":0,"brokerEpoch":42}"#);
+
+        let dirs = node.start();
+        assert_eq!(dirs.previous_broker_epoch(), 42);
+        assert!(dirs.had_clean_shutdown(node.dirs[0].path()));
+        assert!(!fs::exists(&node.dirs[0].path().join(CLEAN_SHUTDOWN_FILE)));
+        assert_eq!(dirs.logs().len(), 4);
+        let log = dirs.log(&tp(3)).expect("loaded");
+        assert_eq!((log.log_end_offset(), log.high_watermark(), log.topic_id()), (2, 2, Some(Uuid::from_u128(5))));
+        produce(&log, &plain_batch(START_MS, &["c"]));
+        drop((dirs, log));
+
+        let dirs = node.start();
+        assert_eq!((dirs.previous_broker_epoch(), dirs.had_clean_shutdown(node.dirs[0].path())), (-1, false));
+        assert_eq!(dirs.log(&tp(3)).expect("recovered").log_end_offset(), 3);
+    }
+
+    #[test]
+    fn a_partition_goes_to_the_directory_asked_for_or_the_emptiest() {
+        let node = Node::new(2);
+        let dirs = node.start();
+        let second = Uuid::from_u128(1001);
+        let config = || Arc::new(LogConfig::default());
+        dirs.create(&tp(0), Uuid::from_u128(5), Some(second), config()).expect("created");
+        assert_eq!(dirs.directory_of(&tp(0)), Some(second));
+        node.create(&dirs, 1);
+        assert_eq!(dirs.directory_of(&tp(1)), Some(Uuid::from_u128(1000)));
+        let again = dirs.create(&tp(0), Uuid::from_u128(5), None, config()).expect("the same");
+        assert!(Arc::ptr_eq(&again, &dirs.log(&tp(0)).expect("known")));
+        let other = dirs.create(&tp(0), Uuid::from_u128(6), None, config());
+        assert!(matches!(other, Err(LogDirsError::InconsistentTopicId { .. })));
+    }
+
+    #[test]
+    fn a_deleted_partition_can_be_created_anew_at_once() {
+        let node = Node::new(1);
+        let dirs = node.start();
+        produce(&node.create(&dirs, 0), &plain_batch(START_MS, &["old"]));
+        let old = dirs.log(&tp(0)).expect("known");
+        dirs.delete(&tp(0)).expect("deleted");
+        assert!(dirs.log(&tp(0)).is_none());
+        assert!(old.append_as_leader(&plain_batch(START_MS, &["late"]), 0, crate::storage::log::AppendOrigin::Client).is_err());
+        assert_eq!(node.create(&dirs, 0).log_end_offset(), 0);
+        let set_aside = || {
+            let paths = fs::list(node.dirs[0].path()).expect("listed");
+            paths.iter().filter(|path| path.to_str().is_some_and(|path| path.ends_with(DELETE_DIR_SUFFIX))).count()
+        };
+        dirs.remove_deleted();
+        assert_eq!(set_aside(), 1);
+        drop(dirs);
+        let dirs = node.start();
+        assert_eq!(dirs.logs().len(), 1);
+        node.clock.advance(60_000);
+        dirs.remove_deleted();
+        assert_eq!(set_aside(), 0);
+    }
+
+    #[test]
+    fn an_io_error_takes_one_directory_offline() {
+        let node = Node::new(2);
+        let dirs = node.start();
+        (0..4).for_each(|partition| drop(node.create(&dirs, partition)));
+        let log = dirs.log(&tp(0)).expect("known");
+        fs::faults::fail_after(0);
+        let failed = log.append_as_leader(&plain_batch(START_MS, &["a"]), 0, crate::storage::log::AppendOrigin::Client);
+        fs::faults::clear();
+        assert!(failed.is_err());
+        assert_eq!(dirs.directories().iter().map(|dir| dir.online).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(dirs.logs().len(), 2);
+        assert!(dirs.log(&tp(0)).is_none() && dirs.log(&tp(1)).is_some());
+        dirs.shutdown(1);
+        assert!(!fs::exists(&node.dirs[0].path().join(CLEAN_SHUTDOWN_FILE)));
+        assert!(fs::exists(&node.dirs[1].path().join(CLEAN_SHUTDOWN_FILE)));
+    }
+
+    #[test]
+    fn directories_of_others_are_refused() {
+        let node = Node::new(1);
+        let other_node = LogDirs::open(LogDirsOptions { node_id: 2, ..node.options() });
+        assert!(matches!(other_node, Err(OpenError::Inconsistent(_))));
+        fs::remove_file(&node.dirs[0].path().join("meta.properties")).expect("removed");
+        assert!(matches!(LogDirs::open(node.options()), Err(OpenError::NotFormatted { .. })));
+    }
+
+    #[test]
+    fn names_set_aside_fit_a_file_name() {
+        let name = set_aside_name(&TopicPartition::new("x".repeat(249), 7), DELETE_DIR_SUFFIX);
+        assert_eq!(name.len(), 255);
+        assert!(name.ends_with(DELETE_DIR_SUFFIX) && name.contains("-7."));
+    }
+}

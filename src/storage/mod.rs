@@ -20,6 +20,8 @@ mod loader;
 pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;
+#[cfg(test)]
+mod opfuzz;
 pub mod partition_metadata;
 mod producer_state;
 mod scan;
