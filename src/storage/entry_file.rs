@@ -45,10 +45,6 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         &self.path
     }
 
-    pub(super) fn set_path(&mut self, path: PathBuf) {
-        self.path = path;
-    }
-
     pub(super) fn len(&self) -> usize {
         self.cached_from + self.cache.len()
     }

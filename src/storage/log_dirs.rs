@@ -15,7 +15,8 @@ use crate::common::random::Random;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 
-use super::checkpoint::{self, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use super::checkpoint::{self, CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use super::cleaner;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;
 use super::errors::StorageError;
@@ -87,8 +88,16 @@ struct Dir {
     loaded: AtomicBool,
     /// The recovery points and so on of deleted partitions are still in the checkpoints.
     checkpoints_are_stale: AtomicBool,
+    /// `cleaner-offset-checkpoint`: where the last compaction of each log ended.
+    cleaned_to: Mutex<BTreeMap<TopicPartition, i64>>,
     /// Held open for the lock on it.
     lock: Mutex<Option<File>>,
+}
+
+impl Dir {
+    fn cleaned_to(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
+        self.cleaned_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Clone)]
@@ -135,6 +144,7 @@ impl LogDirs {
                         had_clean_shutdown: false,
                         loaded: AtomicBool::new(false),
                         checkpoints_are_stale: AtomicBool::new(false),
+                        cleaned_to: Mutex::default(),
                         lock: Mutex::new(None),
                     });
                 }
@@ -209,6 +219,7 @@ impl LogDirs {
         let recovery_points = checkpoint::read_offsets(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
         let log_start_offsets = checkpoint::read_offsets(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
         let high_watermarks = checkpoint::read_offsets(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
+        *dir.cleaned_to() = checkpoint::read_offsets(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
         let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
         for path in fs::list(&dir.path)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
@@ -341,6 +352,7 @@ impl LogDirs {
         let dir = &self.dirs[hosted.dir];
         dir.health.check()?;
         dir.checkpoints_are_stale.store(true, Ordering::Release);
+        dir.cleaned_to().remove(topic_partition);
         let path = dir.path.join(set_aside_name(topic_partition, suffix));
         let from = hosted.log.dir();
         hosted.log.mark_closed(path.clone());
@@ -385,6 +397,35 @@ impl LogDirs {
                 self.checkpoint_dir(index);
             }
         }
+    }
+
+    /// Compacts the log that needs it most (`log.cleaner.*`); false when none does. Call again until false, then after
+    /// `log.cleaner.backoff.ms`. One caller at a time.
+    pub fn clean(&self) -> bool {
+        let now_ms = self.options.clock.now_ms();
+        let compacted: Vec<(TopicPartition, Hosted)> = {
+            let logs = self.hosted();
+            let wanted = logs.iter().filter(|(_, hosted)| self.is_online(hosted) && hosted.log.config().cleanup_policy.compact);
+            wanted.map(|(tp, hosted)| (tp.clone(), hosted.clone())).collect()
+        };
+        let mut dirtiest: Option<(f64, TopicPartition, Hosted, cleaner::Cleanable)> = None;
+        for (topic_partition, hosted) in compacted {
+            let health = &self.dirs[hosted.dir].health;
+            let checkpointed = self.dirs[hosted.dir].cleaned_to().get(&topic_partition).copied();
+            let Ok(found) = health.note(cleaner::cleanable(&hosted.log, checkpointed, now_ms)) else { continue };
+            let ratio = found.dirty_ratio();
+            let wanted = found.dirty_bytes > 0 && (found.must_clean || ratio > hosted.log.config().min_cleanable_dirty_ratio);
+            if wanted && dirtiest.as_ref().is_none_or(|(known, ..)| ratio > *known) {
+                dirtiest = Some((ratio, topic_partition, hosted, found));
+            }
+        }
+        let Some((_, topic_partition, hosted, found)) = dirtiest else { return false };
+        let dir = &self.dirs[hosted.dir];
+        let Ok(cleaned_to) = dir.health.note(cleaner::clean(&hosted.log, &found, now_ms)) else { return true };
+        dir.cleaned_to().insert(topic_partition, cleaned_to);
+        let offsets = dir.cleaned_to().clone();
+        self.write_checkpoint(hosted.dir, CLEANER_OFFSET_CHECKPOINT, offsets.iter().map(|(tp, offset)| (tp, *offset)));
+        cleaned_to > found.first_dirty_offset
     }
 
     /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over. Call about once a second.
@@ -499,6 +540,7 @@ fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64),
         had_clean_shutdown: clean_shutdown.is_some(),
         loaded: AtomicBool::new(false),
         checkpoints_are_stale: AtomicBool::new(false),
+        cleaned_to: Mutex::default(),
         lock: Mutex::new(Some(lock)),
     };
     // Older releases leave an empty file: a clean stop of an unknown epoch.

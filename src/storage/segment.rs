@@ -339,6 +339,12 @@ impl Segment {
         self.inner().txn_index.append(AbortedTxn { producer_id, first_offset, last_offset, last_stable_offset })
     }
 
+    /// Enters transactions that another segment held.
+    pub(super) fn append_aborted(&self, txns: &[AbortedTxn]) -> Result<(), StorageError> {
+        let mut inner = self.inner();
+        txns.iter().try_for_each(|txn| inner.txn_index.append(*txn))
+    }
+
     /// As [`TxnIndex::collect`].
     pub(super) fn collect_aborted(&self, from: i64, to: i64, found: &mut Vec<AbortedTxn>) -> Result<bool, StorageError> {
         self.inner().txn_index.collect(from, to, found)

@@ -43,8 +43,7 @@ impl Validator<'_> {
     pub(super) fn validate<'a>(&self, records: &'a [u8]) -> Result<Validated<'a>, AppendError> {
         let stamps_append_time = self.config.message_timestamp_type == TimestampType::LogAppendTime;
         let mut batches = Vec::new();
-        let mut iterator = Batches::new(records);
-        while let Some(batch) = iterator.next() {
+        for batch in Batches::new(records) {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(BatchError::Truncated { .. }) if !batches.is_empty() => break,
@@ -183,11 +182,9 @@ impl Validator<'_> {
         if self.config.message_timestamp_type == TimestampType::LogAppendTime {
             builder = builder.log_append_time(self.now_ms);
         }
-        let mut offset = header.base_offset;
-        for record in batch.records() {
+        for (offset, record) in (header.base_offset..).zip(batch.records()) {
             let mut record = record.map_err(|error| self.refused(error))?;
             record.offset = offset;
-            offset += 1;
             builder.append_record(&record).map_err(|error| self.refused(error))?;
         }
         let bytes = builder.finish_vec().map_err(|error| self.refused(error))?;
