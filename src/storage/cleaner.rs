@@ -83,10 +83,13 @@ pub(super) fn cleanable(log: &Log, checkpointed: Option<i64>, now_ms: i64) -> Re
     let log_start_offset = log.log_start_offset();
     let active_base_offset = segments.last().map_or(log_start_offset, |active| active.base_offset());
     // A checkpoint outside the log is one from before a truncation or a deletion.
-    let first_dirty_offset = checkpointed.filter(|offset| (log_start_offset..=log.log_end_offset()).contains(offset)).unwrap_or(log_start_offset);
+    let first_dirty_offset =
+        checkpointed.filter(|offset| (log_start_offset..=log.log_end_offset()).contains(offset)).unwrap_or(log_start_offset);
     let mut end_offset = active_base_offset.min(log.last_stable_offset());
     let mut must_clean = false;
-    for segment in segments.iter().filter(|segment| segment.base_offset() >= first_dirty_offset && segment.base_offset() < active_base_offset) {
+    for segment in
+        segments.iter().filter(|segment| segment.base_offset() >= first_dirty_offset && segment.base_offset() < active_base_offset)
+    {
         if config.min_compaction_lag_ms > 0 && segment.largest_timestamp()? > now_ms - config.min_compaction_lag_ms {
             end_offset = end_offset.min(segment.base_offset());
             break;
@@ -168,9 +171,8 @@ fn read_keys(segments: &[Arc<Segment>], cleanable: &Cleanable, aborted: &[Aborte
 
 fn is_aborted(batch: &BatchView<'_>, aborted: &[AbortedTxn]) -> bool {
     let header = batch.header();
-    let holds = |txn: &AbortedTxn| {
-        txn.producer_id == header.producer_id && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
-    };
+    let holds =
+        |txn: &AbortedTxn| txn.producer_id == header.producer_id && (txn.first_offset..=txn.last_offset).contains(&header.base_offset);
     header.is_transactional() && aborted.iter().any(holds)
 }
 

@@ -855,9 +855,7 @@ impl Log {
             for path in segment.mark_deleted()? {
                 writer.deleted.push((due_ms, path));
             }
-            if with_snapshots
-                && let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())?
-            {
+            if with_snapshots && let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
                 writer.deleted.push((due_ms, path));
             }
         }
@@ -961,14 +959,7 @@ impl Log {
         self.dir_health.note(replaced)
     }
 
-    fn replace(
-        &self,
-        writer: &mut Writer,
-        old: &[Arc<Segment>],
-        new: &Segment,
-        cleaned: &str,
-        swap: &str,
-    ) -> Result<bool, StorageError> {
+    fn replace(&self, writer: &mut Writer, old: &[Arc<Segment>], new: &Segment, cleaned: &str, swap: &str) -> Result<bool, StorageError> {
         let (dir, base_offset) = (self.dir(), new.base_offset());
         let all_there = {
             let segments = self.segments();

@@ -15,7 +15,9 @@ use crate::common::random::Random;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 
-use super::checkpoint::{self, CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT};
+use super::checkpoint::{
+    self, CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+};
 use super::cleaner;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;

@@ -216,7 +216,8 @@ fn random_operations_agree_with_the_model() {
 /// Reads beside appends, rolls and retention on another thread see whole batches in order.
 #[test]
 fn readers_run_beside_the_writer() {
-    let config = LogConfig { segment_bytes: 2000, index_interval_bytes: 100, retention_ms: -1, retention_bytes: 50_000, ..LogConfig::default() };
+    let config =
+        LogConfig { segment_bytes: 2000, index_interval_bytes: 100, retention_ms: -1, retention_bytes: 50_000, ..LogConfig::default() };
     let fixture = Fixture::new(config);
     let log = Arc::new(fixture.open());
     std::thread::scope(|scope| {

@@ -32,26 +32,26 @@ use ottla::protocol::records::Records;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `ottla serve`, killed when dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The whole line it printed when it was ready.
-    pub ready: String,
+    pub(crate) ready: String,
 }
 
 impl Broker {
     /// A broker with a temporary directory of its own.
-    pub fn start() -> Broker {
+    pub(crate) fn start() -> Broker {
         Broker::start_with(&["--ephemeral"])
     }
 
     /// A broker on a directory that outlives it.
-    pub fn start_in(dir: &Path) -> Broker {
+    pub(crate) fn start_in(dir: &Path) -> Broker {
         Broker::start_with(&["--data", &dir.display().to_string()])
     }
 
     /// A broker on a free port, with these options besides.
-    pub fn start_with(options: &[&str]) -> Broker {
+    pub(crate) fn start_with(options: &[&str]) -> Broker {
         let mut child = command(options).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().expect("the broker starts");
         let stdout = child.stdout.take().expect("a piped stdout");
         let (sender, receiver) = mpsc::channel();
@@ -65,7 +65,7 @@ impl Broker {
         Broker { child, address, ready }
     }
 
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
@@ -73,13 +73,13 @@ impl Broker {
     }
 
     /// SIGKILL: nothing of the process's own memory reaches the disk.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
         self.child.wait().expect("ended").code()
@@ -94,39 +94,39 @@ impl Drop for Broker {
 }
 
 /// `ottla serve` with these options, quiet on standard error.
-pub fn command(options: &[&str]) -> Command {
+pub(crate) fn command(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
     command.arg("serve").args(options).env("KAFKA_LOG", "error").stdin(Stdio::null());
     command
 }
 
 /// One client connection, one request at a time.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     correlation_id: i32,
-    pub client_id: &'static str,
+    pub(crate) client_id: &'static str,
 }
 
 impl Connection {
     /// Sends a request and reads its response.
-    pub fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         self.send(request, version);
         self.receive::<R>(version).expect("a response")
     }
 
-    pub fn send<R: Request>(&mut self, request: &R, version: i16) {
+    pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) {
         self.correlation_id += 1;
         let frame = frame::encode_request(self.correlation_id, Some(self.client_id), request, version).expect("a valid request");
         self.write(&frame.to_bytes());
     }
 
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         // A broker that has already given up on us is for the reader to notice.
         let _ = self.stream.write_all(bytes);
     }
 
     /// The response to the last request, or `None` when the broker has closed the connection.
-    pub fn receive<R: Request>(&mut self, version: i16) -> Option<R::Response> {
+    pub(crate) fn receive<R: Request>(&mut self, version: i16) -> Option<R::Response> {
         let mut reader = Reader::new(self.read_frame()?);
         let header = frame::decode_response_header(&mut reader, R::KEY, version).expect("a response header");
         assert_eq!(header.correlation_id, self.correlation_id);
@@ -136,7 +136,7 @@ impl Connection {
     }
 
     /// One frame without its length; `None` at the end of the connection.
-    pub fn read_frame(&mut self) -> Option<Bytes> {
+    pub(crate) fn read_frame(&mut self) -> Option<Bytes> {
         let mut length = [0; 4];
         match self.stream.read_exact(&mut length) {
             Ok(()) => {}
@@ -151,15 +151,15 @@ impl Connection {
     }
 
     /// Does the broker close the connection without another word?
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.read_frame().is_none()
     }
 
-    pub fn create_topic(&mut self, name: &str, partitions: i32) {
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32) {
         self.create_topic_with(name, partitions, &[]);
     }
 
-    pub fn create_topic_with(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+    pub(crate) fn create_topic_with(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
             name: (*name).to_owned(),
             value: Some((*value).to_owned()),
@@ -179,41 +179,41 @@ impl Connection {
     }
 
     /// Produces to one partition and gives its part of the response.
-    pub fn produce(&mut self, topic: &str, partition: i32, records: Bytes, acks: i16) -> PartitionProduceResponse {
+    pub(crate) fn produce(&mut self, topic: &str, partition: i32, records: Bytes, acks: i16) -> PartitionProduceResponse {
         let request = produce_request(topic, partition, records, acks);
         self.call(&request, 9).responses.remove(0).partition_responses.remove(0)
     }
 
     /// Fetches one partition outside any session.
-    pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> PartitionData {
+    pub(crate) fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> PartitionData {
         let request = fetch_request(topic, partition, offset);
         only_partition(self.call(&request, 12))
     }
 }
 
-pub fn only_partition(mut response: FetchResponse) -> PartitionData {
+pub(crate) fn only_partition(mut response: FetchResponse) -> PartitionData {
     response.responses.remove(0).partitions.remove(0)
 }
 
-pub fn produce_request(topic: &str, partition: i32, records: Bytes, acks: i16) -> ProduceRequest {
+pub(crate) fn produce_request(topic: &str, partition: i32, records: Bytes, acks: i16) -> ProduceRequest {
     let data = PartitionProduceData { index: partition, records: Some(Records::Bytes(records)), ..Default::default() };
     let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..Default::default() };
     ProduceRequest { acks, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() }
 }
 
 /// One partition, at least a byte, no waiting, no session.
-pub fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
+pub(crate) fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
     let wanted = FetchPartition { partition, fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
     let topic = FetchTopic { topic: topic.to_owned(), topic_id: Uuid::ZERO, partitions: vec![wanted], ..Default::default() };
     FetchRequest { min_bytes: 1, max_bytes: 1 << 20, topics: vec![topic], ..Default::default() }
 }
 
 /// One batch of records with these values.
-pub fn batch(values: &[&str]) -> Bytes {
+pub(crate) fn batch(values: &[&str]) -> Bytes {
     batch_of(BatchBuilder::new(Compression::None), values)
 }
 
-pub fn batch_of(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
+pub(crate) fn batch_of(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
     for value in values {
         builder.append(1_700_000_000_000, None, Some(value.as_bytes()), &[]).expect("a small record");
     }
@@ -221,7 +221,7 @@ pub fn batch_of(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
 }
 
 /// The offsets and values of all records in fetched data. The last batch may be cut short by a limit, as in Kafka.
-pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
+pub(crate) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let bytes = data.records.as_ref().and_then(Records::as_bytes).cloned().unwrap_or_default();
     let mut all = Vec::new();
     for batch in ottla::protocol::batch::Batches::new(&bytes) {
@@ -241,7 +241,7 @@ pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
 }
 
 /// A directory for one test's data, removed with it.
-pub fn data_dir() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn data_dir() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("data");
     (dir, path)
