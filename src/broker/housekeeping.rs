@@ -41,9 +41,11 @@ pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> 
     every(initial, i64::from(checkpoint_ms), |replicas| replicas.log_dirs().checkpoint_offsets());
     let high_watermark_ms = config.replica_high_watermark_checkpoint_interval_ms;
     every(high_watermark_ms, high_watermark_ms, |replicas| replicas.log_dirs().checkpoint_high_watermarks());
-    every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |replicas| {
-        replicas.log_dirs().logs().iter().for_each(|log| log.remove_expired_producers());
-    });
+    every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |replicas| replicas.log_dirs().remove_expired_producers());
+    if config.log_cleaner_enable {
+        let backoff_ms = config.log_cleaner_backoff_ms.max(1);
+        every(initial, backoff_ms, |replicas| while replicas.log_dirs().clean() {});
+    }
     tasks
 }
 
