@@ -39,6 +39,9 @@ pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> 
     every(initial, config.log_flush_scheduler_interval_ms, |replicas| replicas.log_dirs().flush_dirty_logs());
     let checkpoint_ms = config.log_flush_offset_checkpoint_interval_ms.min(config.log_flush_start_offset_checkpoint_interval_ms);
     every(initial, i64::from(checkpoint_ms), |replicas| replicas.log_dirs().checkpoint_offsets());
+    if config.log_cleaner_enable {
+        every(initial, config.log_cleaner_backoff_ms, |replicas| while replicas.log_dirs().clean() {});
+    }
     let high_watermark_ms = config.replica_high_watermark_checkpoint_interval_ms;
     every(high_watermark_ms, high_watermark_ms, |replicas| replicas.log_dirs().checkpoint_high_watermarks());
     every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |replicas| replicas.log_dirs().remove_expired_producers());

@@ -430,7 +430,7 @@ impl LogDirs {
         cleaned_to > found.first_dirty_offset
     }
 
-    /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over. Call about once a second.
+    /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over (`log.flush.scheduler.interval.ms`).
     pub fn flush_dirty_logs(&self) {
         for log in self.logs() {
             let overdue = log.recovery_point() < log.log_end_offset()
@@ -440,8 +440,10 @@ impl LogDirs {
         }
     }
 
-    /// `recovery-point-offset-checkpoint` and `log-start-offset-checkpoint` (every minute).
+    /// `recovery-point-offset-checkpoint` and `log-start-offset-checkpoint` (every minute), after flushing what rolls left to be flushed.
     pub fn checkpoint_offsets(&self) {
+        // A failure has taken its directory offline.
+        self.logs().iter().for_each(|log| drop(log.flush_rolled()));
         for index in 0..self.dirs.len() {
             self.checkpoint_dir_offsets(index);
         }

@@ -375,9 +375,9 @@ mod tests {
 
     #[test]
     fn a_wrong_maximum_timestamp_is_put_right() {
-        let mut builder = crate::protocol::batch::BatchViewMut::parse;
+        let view = crate::protocol::batch::BatchViewMut::parse;
         let mut bytes = batch(Compression::None, &[(NOW_MS, None), (NOW_MS - 5, None)]);
-        builder(&mut bytes).expect("a batch").set_max_timestamp(TimestampType::CreateTime, NOW_MS + 9);
+        view(&mut bytes).expect("a batch").set_max_timestamp(TimestampType::CreateTime, NOW_MS + 9);
         let validated = validate(&bytes, &LogConfig::default()).expect("valid");
         assert_eq!(validated.batches[0].header.max_timestamp, NOW_MS);
         BatchView::parse(&whole(&validated.batches[0])).expect("a batch").verify_crc().expect("whole");
