@@ -121,12 +121,18 @@ pub(super) enum Permission {
 }
 
 /// This consumer as its group knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     /// Empty until the coordinator gave one.
     pub(super) id: String,
     /// -1 when not in a generation.
     pub(super) generation: i32,
+}
+
+impl Default for Member {
+    fn default() -> Member {
+        Member { id: String::new(), generation: -1 }
+    }
 }
 
 #[derive(Default)]
