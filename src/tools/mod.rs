@@ -77,6 +77,7 @@ fn by_program_name(called: &OsString) -> Option<&'static Tool> {
 /// One call of one tool, from its words to its exit code.
 fn run(tool: &Tool, program: String, usage_exit: Exit, args: Vec<OsString>) -> Exit {
     let mut session = Session::of_process(program, usage_exit);
+    session.log_to_stderr();
     let result = parse_and_run(tool, &mut session, args).and_then(|exit| {
         session.out.flush()?;
         Ok(exit)

@@ -75,6 +75,15 @@ impl Session {
         self.yes = options.has("yes");
     }
 
+    /// Writes the client's log messages to standard error if `KAFKA_LOG` says which, for example `debug`.
+    pub(crate) fn log_to_stderr(&self) {
+        let Some(filter) = self.variable("KAFKA_LOG").filter(|filter| !filter.is_empty()) else { return };
+        let Ok(filter) = tracing_subscriber::EnvFilter::try_new(filter) else { return };
+        let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(self.terminals.stderr);
+        // A second subscriber in one process (a test) is refused, and the first goes on.
+        let _ = logging.try_init();
+    }
+
     pub(crate) fn program(&self) -> &str {
         &self.program
     }

@@ -30,6 +30,9 @@ The brokers to connect to first, if neither \fB\-\-bootstrap\-server\fR nor the 
 KAFKA_OUTPUT
 As \fB\-\-output\fR, which goes first.
 .TP
+KAFKA_LOG
+Which log messages to write to standard error, for example debug.
+.TP
 KAFKA_CLI_COMPAT
 Set to 4.3: standard output and exit codes are Apache Kafka's exactly.
 .TP

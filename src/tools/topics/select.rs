@@ -67,7 +67,15 @@ fn match_one<'a>(all: &'a [Candidate], argument: &str, names_first: bool) -> Res
         }
     }
     let pattern = pattern_text(argument);
-    let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|_| Failure::new(format!("{pattern} is an invalid regex.")))?;
+    let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+        let failure = Failure::new(format!("{pattern} is an invalid regex."));
+        // The library's last line is the reason; Kafka gives none.
+        let text = error.to_string();
+        match text.lines().last().map(|line| line.trim_start_matches("error: ")).filter(|_| names_first) {
+            Some(reason) => Failure::new(failure.message.trim_end_matches('.')).advise(reason),
+            None => failure,
+        }
+    })?;
     let matches: Vec<&Candidate> = all.iter().filter(|candidate| regex.is_match(&candidate.name)).collect();
     let by_pattern = !matches.iter().all(|candidate| candidate.name == argument);
     Ok(Found { matches, by_pattern })
@@ -140,6 +148,8 @@ mod tests {
     fn patterns_and_names_are_told_apart() {
         assert!(select(&all(), &["orders.*".into()], false, true).unwrap().by_pattern);
         assert!(!select(&all(), &["orders".into()], false, true).unwrap().by_pattern);
-        assert_eq!(select(&all(), &["[a".into()], false, true).unwrap_err().message, "[a is an invalid regex.");
+        let message = |names_first| select(&all(), &["[a".into()], false, names_first).unwrap_err().to_string();
+        assert_eq!(message(false), "[a is an invalid regex.");
+        assert_eq!(message(true), "[a is an invalid regex; unclosed character class");
     }
 }

@@ -91,7 +91,7 @@ async fn what_cannot_be_done_is_said_and_the_rest_is_done() {
          ! kafka-topics: topic 'none' does not exist\n\
          exit code 1\n\
          $ kafka-topics --list --topic [a\n\
-         ! kafka-topics: [a is an invalid regex.\n\
+         ! kafka-topics: [a is an invalid regex; unclosed character class\n\
          exit code 1\n"
     );
 }
