@@ -16,3 +16,6 @@ pub mod record;
 pub mod replay;
 pub mod schema;
 pub mod snapshot;
+
+#[cfg(test)]
+mod golden_tests;

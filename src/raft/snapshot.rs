@@ -178,7 +178,6 @@ impl SnapshotPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::uuid::Uuid;
     use crate::raft::voters::{ReplicaKey, Voter, VoterEndpoint};
 
     fn bytes(hex: &str) -> Bytes {
@@ -193,8 +192,7 @@ mod tests {
                           ffffff000000011a00000008000000040600000000";
 
     fn golden_voters() -> VoterSet {
-        let directory_id = "Dp6e8StDHpvCJcc8HEiVAg".parse().expect("a UUID");
-        let _ = Uuid::ZERO;
+        let directory_id = "Ag6enxK0Mem8InHHPBxIlQ".parse().expect("a UUID");
         VoterSet::new([Voter {
             key: ReplicaKey { id: 1, directory_id },
             endpoints: vec![VoterEndpoint { name: "CONTROLLER".to_owned(), host: "localhost".to_owned(), port: 19093 }],
