@@ -1,0 +1,186 @@
+//! How segments leave a log: by retention, by truncation, by compaction. Sources: `UnifiedLog.deleteOldSegments`,
+//! `LocalLog.replaceSegments`.
+//!
+//! Invariant: files are renamed to `.deleted` first and unlinked after `file.delete.delay.ms`, so that reads in flight can finish.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Log, Writer};
+use crate::storage::config::LogConfig;
+use crate::storage::errors::StorageError;
+use crate::storage::fs;
+use crate::storage::loader;
+use crate::storage::segment::Segment;
+
+impl Log {
+    /// Renames the files of segments that are out of the map, and notes them for unlinking.
+    pub(super) fn delete_files(&self, writer: &mut Writer, segments: Vec<Arc<Segment>>) -> Result<(), StorageError> {
+        self.delete_segment_files(writer, &segments, true)
+    }
+
+    fn delete_segment_files(&self, writer: &mut Writer, segments: &[Arc<Segment>], with_snapshots: bool) -> Result<(), StorageError> {
+        let due_ms = self.clock.now_ms().saturating_add(self.config().file_delete_delay_ms);
+        for segment in segments {
+            for path in segment.mark_deleted()? {
+                writer.deleted.push((due_ms, path));
+            }
+            if with_snapshots && let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
+                writer.deleted.push((due_ms, path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlinks deleted files whose `file.delete.delay.ms` is over.
+    pub fn remove_deleted_files(&self) -> Result<(), StorageError> {
+        let due: Vec<PathBuf> = {
+            let mut writer = self.writer();
+            let now_ms = self.clock.now_ms();
+            writer.deleted.extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect()
+        };
+        due.iter().try_for_each(|path| fs::remove_file(path))
+    }
+
+    /// Retention: by log start offset always, by time and size when the policy says delete. Gives the number of segments deleted.
+    pub fn delete_old_segments(&self) -> Result<usize, StorageError> {
+        let mut writer = self.open_writer()?;
+        let deleted = self.delete_breached(&mut writer);
+        self.dir_health.note(deleted)
+    }
+
+    fn delete_breached(&self, writer: &mut Writer) -> Result<usize, StorageError> {
+        let config = self.config();
+        let log_start_offset = self.log_start_offset();
+        let before_start = |_: &Segment, next: Option<i64>| Ok(next.is_some_and(|next| next <= log_start_offset));
+        let mut deleted = self.delete_while(writer, &config, "log start offset", before_start)?;
+        if !config.cleanup_policy.delete {
+            return Ok(deleted);
+        }
+        if let Ok(limit) = u64::try_from(config.retention_bytes) {
+            let mut surplus = self.size_bytes().saturating_sub(limit);
+            deleted += self.delete_while(writer, &config, "retention.bytes", |segment, _| {
+                let size = segment.size_bytes();
+                let breached = surplus > 0 && surplus >= size;
+                if breached {
+                    surplus -= size;
+                }
+                Ok(breached)
+            })?;
+        }
+        if config.retention_ms >= 0 {
+            let now_ms = self.clock.now_ms();
+            let expired = |segment: &Segment, _| Ok(now_ms - segment.largest_timestamp()? > config.retention_ms);
+            deleted += self.delete_while(writer, &config, "retention.ms", expired)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes segments from the oldest on while `breached` holds, none that reaches beyond the high watermark. Told to the predicate: the next
+    /// segment's base offset.
+    fn delete_while(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        reason: &str,
+        mut breached: impl FnMut(&Segment, Option<i64>) -> Result<bool, StorageError>,
+    ) -> Result<usize, StorageError> {
+        let high_watermark = self.high_watermark();
+        let segments = self.all_segments();
+        let mut deletable = Vec::new();
+        for (n, segment) in segments.iter().enumerate() {
+            let next = segments.get(n + 1).map(|next| next.base_offset());
+            let upper_bound = next.unwrap_or_else(|| self.log_end_offset());
+            let is_last_and_empty = next.is_none() && segment.size_bytes() == 0;
+            if high_watermark < upper_bound || is_last_and_empty || !breached(segment, next)? {
+                break;
+            }
+            deletable.push(segment.clone());
+        }
+        let count = deletable.len();
+        let Some(last) = deletable.last() else { return Ok(0) };
+        if count == segments.len() {
+            self.roll_at(writer, config, self.log_end_offset())?;
+        }
+        let new_start = self.higher_segment(last.base_offset()).map_or(self.log_end_offset(), |next| next.base_offset());
+        tracing::info!(topic_partition = %self.topic_partition, count, reason, new_start, "deleting old segments");
+        self.increment_log_start_offset(writer, new_start)?;
+        {
+            let mut map = self.segments_mut();
+            for segment in &deletable {
+                map.remove(&segment.base_offset());
+            }
+        }
+        self.delete_files(writer, deletable)?;
+        Ok(count)
+    }
+
+    /// As [`ProducerState::last_data_offsets`].
+    pub(in crate::storage) fn last_data_offsets(&self) -> BTreeMap<i64, (i16, i64)> {
+        self.writer().producers.last_data_offsets()
+    }
+
+    /// Puts `new`, whose files end with `cleaned`, in the place of `old`; false, and `new` is removed, when `old` is not all there any more.
+    ///
+    /// The order matters to a crash: once the log file has the suffix `swap`, loading finishes the replacement; before, it undoes it.
+    pub(in crate::storage) fn replace_segments(
+        &self,
+        old: &[Arc<Segment>],
+        new: &Segment,
+        cleaned: &str,
+        swap: &str,
+    ) -> Result<bool, StorageError> {
+        let mut writer = self.open_writer()?;
+        let replaced = self.replace(&mut writer, old, new, cleaned, swap);
+        self.dir_health.note(replaced)
+    }
+
+    fn replace(&self, writer: &mut Writer, old: &[Arc<Segment>], new: &Segment, cleaned: &str, swap: &str) -> Result<bool, StorageError> {
+        let (dir, base_offset) = (self.dir(), new.base_offset());
+        let all_there = {
+            let segments = self.segments();
+            old.iter().all(|segment| segments.get(&segment.base_offset()).is_some_and(|known| Arc::ptr_eq(known, segment)))
+        };
+        if !all_there {
+            loader::segment_files(&dir, base_offset, cleaned).iter().try_for_each(|path| fs::remove_file(path))?;
+            return Ok(false);
+        }
+        // The log last: a lone index with `swap` is dropped or rebuilt, a log with `swap` but half its indexes as `cleaned` would be undone.
+        let swapped = |path: &Path| fs::with_suffix(&path.with_extension(""), swap);
+        for path in loader::segment_files(&dir, base_offset, cleaned).iter().rev() {
+            fs::rename_unsynced(path, &swapped(path))?;
+        }
+        fs::sync_dir(&dir)?;
+        self.delete_segment_files(writer, old, false)?;
+        for path in loader::segment_files(&dir, base_offset, swap) {
+            fs::rename_unsynced(&path, &path.with_extension(""))?;
+        }
+        fs::sync_dir(&dir)?;
+        let segment = Arc::new(Segment::open(&dir, base_offset, &self.config(), self.clock.now_ms(), false, "")?);
+        {
+            let mut segments = self.segments_mut();
+            for segment in old {
+                segments.remove(&segment.base_offset());
+            }
+            segments.insert(base_offset, segment);
+        }
+        // Snapshots stay only where a segment begins.
+        for segment in old.iter().filter(|segment| segment.base_offset() != base_offset) {
+            if let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
+                writer.deleted.push((self.clock.now_ms(), path));
+            }
+        }
+        // A high watermark inside a rewritten segment has moved in its file.
+        let offsets = *self.offsets();
+        if offsets.high_watermark.offset < offsets.log_end.offset {
+            let high_watermark = self.resolve(offsets.high_watermark.offset)?;
+            self.offsets().high_watermark = high_watermark;
+        }
+        if let Some(unstable) = offsets.first_unstable {
+            let first_unstable = self.resolve(unstable.offset)?;
+            self.offsets().first_unstable = Some(first_unstable);
+        }
+        Ok(true)
+    }
+}
