@@ -11,54 +11,61 @@ use tracing::error;
 use super::config::BrokerConfig;
 use super::server::Broker;
 use crate::protocol::error_code::ErrorCode;
-use crate::replication::replicas::Replicas;
 
 /// How often deleted files are unlinked and failed directories noticed.
 const SWEEP_INTERVAL_MS: i64 = 1000;
 
-/// Starts the periodic work. It ends when the set is dropped; what runs at that moment ends on its own.
+/// Starts the periodic work. It ends when the broker stops; what runs at that moment first comes to its end.
 pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> {
-    let replicas = &broker.replicas;
     let mut tasks = JoinSet::new();
     tasks.spawn(report_failed_directories(Arc::clone(broker)));
-    let mut every = |first_ms: i64, interval_ms: i64, work: fn(&Replicas)| {
+    let mut every = |first_ms: i64, interval_ms: i64, work: fn(&Broker)| {
         // An interval of centuries is Kafka's way to say never.
         if let Some(interval) = u64::try_from(interval_ms).ok().filter(|&ms| ms > 0 && ms < u64::from(u32::MAX) * 1000) {
             let first = Duration::from_millis(u64::try_from(first_ms).unwrap_or(0));
-            tasks.spawn(repeat(first, Duration::from_millis(interval), Arc::clone(replicas), work));
+            tasks.spawn(repeat(first, Duration::from_millis(interval), Arc::clone(broker), work));
         }
     };
     let initial = config.log_initial_task_delay_ms;
-    every(SWEEP_INTERVAL_MS, SWEEP_INTERVAL_MS, |replicas| {
-        replicas.take_failed_logs_offline();
-        replicas.log_dirs().remove_deleted();
+    every(SWEEP_INTERVAL_MS, SWEEP_INTERVAL_MS, |broker| {
+        broker.replicas.take_failed_logs_offline();
+        broker.replicas.log_dirs().remove_deleted();
     });
-    every(initial, config.log_retention_check_interval_ms, |replicas| {
-        replicas.log_dirs().delete_old_segments();
+    every(initial, config.log_retention_check_interval_ms, |broker| {
+        broker.replicas.log_dirs().delete_old_segments();
     });
-    every(initial, config.log_flush_scheduler_interval_ms, |replicas| replicas.log_dirs().flush_dirty_logs());
+    every(initial, config.log_flush_scheduler_interval_ms, |broker| broker.replicas.log_dirs().flush_dirty_logs());
     let checkpoint_ms = config.log_flush_offset_checkpoint_interval_ms.min(config.log_flush_start_offset_checkpoint_interval_ms);
-    every(initial, i64::from(checkpoint_ms), |replicas| replicas.log_dirs().checkpoint_offsets());
-    if config.log_cleaner_enable {
-        every(initial, config.log_cleaner_backoff_ms, |replicas| while replicas.log_dirs().clean() {});
-    }
+    every(initial, i64::from(checkpoint_ms), |broker| broker.replicas.log_dirs().checkpoint_offsets());
     let high_watermark_ms = config.replica_high_watermark_checkpoint_interval_ms;
-    every(high_watermark_ms, high_watermark_ms, |replicas| replicas.log_dirs().checkpoint_high_watermarks());
-    every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |replicas| replicas.log_dirs().remove_expired_producers());
+    every(high_watermark_ms, high_watermark_ms, |broker| broker.replicas.log_dirs().checkpoint_high_watermarks());
+    every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |broker| {
+        broker.replicas.log_dirs().remove_expired_producers()
+    });
     if config.log_cleaner_enable {
         let backoff_ms = config.log_cleaner_backoff_ms.max(1);
-        every(initial, backoff_ms, |replicas| while replicas.log_dirs().clean() {});
+        every(initial, backoff_ms, |broker| while !broker.is_stopping() && broker.replicas.log_dirs().clean() {});
     }
     tasks
 }
 
 /// Tells the controller of log directories that have failed, so that it takes the leadership of what is in them away from us.
 async fn report_failed_directories(broker: Arc<Broker>) {
-    let offline = || broker.replicas.log_dirs().directories().into_iter().filter(|dir| !dir.online).map(|dir| dir.id).collect::<Vec<_>>();
+    let offline = || {
+        broker
+            .replicas
+            .log_dirs()
+            .directories()
+            .into_iter()
+            .filter(|dir| !dir.online && !dir.id.is_zero())
+            .map(|dir| dir.id)
+            .collect::<Vec<_>>()
+    };
     // What was offline at the start was never registered.
     let mut known = offline();
-    loop {
-        tokio::time::sleep(Duration::from_millis(SWEEP_INTERVAL_MS as u64)).await;
+    let mut shutdown = broker.shutdown_signal();
+    let pause = Duration::from_millis(SWEEP_INTERVAL_MS as u64);
+    while tokio::time::timeout(pause, shutdown.wait_for(|&stopping| stopping)).await.is_err() {
         let now = offline();
         if now.len() > known.len() {
             let response = broker.controller.report_offline_directories(now.clone()).await;
@@ -69,13 +76,14 @@ async fn report_failed_directories(broker: Arc<Broker>) {
     }
 }
 
-async fn repeat(first: Duration, interval: Duration, replicas: Arc<Replicas>, work: fn(&Replicas)) {
-    tokio::time::sleep(first).await;
-    loop {
-        let replicas = Arc::clone(&replicas);
-        if let Err(failure) = tokio::task::spawn_blocking(move || work(&replicas)).await {
+async fn repeat(first: Duration, interval: Duration, broker: Arc<Broker>, work: fn(&Broker)) {
+    let mut shutdown = broker.shutdown_signal();
+    let mut pause = first;
+    while tokio::time::timeout(pause, shutdown.wait_for(|&stopping| stopping)).await.is_err() {
+        let broker = Arc::clone(&broker);
+        if let Err(failure) = tokio::task::spawn_blocking(move || work(&broker)).await {
             error!("periodic work on the logs failed: {failure}");
         }
-        tokio::time::sleep(interval).await;
+        pause = interval;
     }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,6 +32,9 @@ use crate::raft::snapshot::SnapshotPolicy;
 use crate::raft::voters::VoterEndpoint;
 use crate::replication::replicas::Replicas;
 use crate::storage::log_dirs::{LogDirs, LogDirsOptions, OpenError};
+
+/// How long an end waits for work on the logs that has begun.
+const HOUSEKEEPING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What handlers are given. Shared as `Arc<Broker>`; every field has its own synchronisation.
 pub struct Broker {
@@ -68,6 +72,11 @@ impl Broker {
     /// Becomes true when the broker stops serving.
     pub(crate) fn shutdown_signal(&self) -> watch::Receiver<bool> {
         self.shutdown.subscribe()
+    }
+
+    /// Is the broker about to end?
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.shutdown.borrow()
     }
 
     /// Tells listeners and connections to end.
@@ -227,7 +236,10 @@ impl Server {
     pub async fn shutdown(mut self) {
         self.broker.begin_shutdown();
         while self.accepting.join_next().await.is_some() {}
-        self.housekeeping.shutdown().await;
+        let ended = async { while self.housekeeping.join_next().await.is_some() {} };
+        if tokio::time::timeout(HOUSEKEEPING_PATIENCE, ended).await.is_err() {
+            warn!("compaction or deletion still runs; the logs are closed under it");
+        }
         let controller = &self.broker.controller;
         if let Err(error) = controller.controlled_shutdown().await {
             warn!("no controlled shutdown: {}", error.name());
