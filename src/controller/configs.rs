@@ -127,9 +127,12 @@ impl Controller {
         }
         let mut records = Vec::new();
         for (resource, wanted) in wanted {
-            let changed = change(self, &resource, wanted).and_then(|changed| match records.len() + changed.len() {
-                count if count > MAX_RECORDS_PER_OPERATION => Err(ApiError::new(ErrorCode::PolicyViolation, topics::TOO_LARGE)),
-                _ => Ok(records.extend(changed)),
+            let changed = change(self, &resource, wanted).and_then(|changed| {
+                if records.len() + changed.len() > MAX_RECORDS_PER_OPERATION {
+                    return Err(ApiError::new(ErrorCode::PolicyViolation, topics::TOO_LARGE));
+                }
+                records.extend(changed);
+                Ok(())
             });
             answers.push(Answer { type_: resource.type_.code(), name: resource.name, error: error_of(changed) });
         }

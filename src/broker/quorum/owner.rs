@@ -339,7 +339,8 @@ impl Owner {
 
     /// Hands what lies below the high watermark to the publishers.
     fn publish(&mut self, high_watermark: i64) -> Result<(), QuorumError> {
-        while let Some(batch) = self.pending.pop_front_if(|batch| batch.base_offset < high_watermark) {
+        while self.pending.front().is_some_and(|batch| batch.base_offset < high_watermark) {
+            let Some(batch) = self.pending.pop_front() else { break };
             let PendingBatch { base_offset, epoch, timestamp_ms, records } = batch;
             let batch = CommittedBatch { base_offset, epoch, timestamp_ms, records: &records };
             self.loader.load(&batch).map_err(|source| QuorumError::Replay { offset: base_offset, source })?;

@@ -122,4 +122,3 @@ fn is_rack_aware<'a>(member_racks: &BTreeSet<&str>, partition_racks: impl Iterat
     let mut racks = partition_racks;
     racks.any(|racks| racks.len() != all.len())
 }
-
