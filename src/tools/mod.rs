@@ -18,6 +18,7 @@ mod generate;
 mod links;
 mod names;
 mod output;
+mod record_json;
 mod session;
 mod suggest;
 mod time;
