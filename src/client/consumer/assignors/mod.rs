@@ -87,11 +87,14 @@ impl Assignor {
         if members.is_empty() {
             return Assignment::new();
         }
+        // Kafka's leader keeps them in a hash map, whose order decides where nothing else does.
+        let mut members = members.to_vec();
+        hash_order::sort_as_map(&mut members, |member| member.id.as_str());
         match self {
-            Assignor::Range => range::assign(&topics, members),
-            Assignor::RoundRobin => round_robin::assign(&topics, members),
-            Assignor::Sticky => sticky::assign(&topics, members, sticky::Kind::Eager),
-            Assignor::CooperativeSticky => sticky::assign(&topics, members, sticky::Kind::Cooperative),
+            Assignor::Range => range::assign(&topics, &members),
+            Assignor::RoundRobin => round_robin::assign(&topics, &members),
+            Assignor::Sticky => sticky::assign(&topics, &members, sticky::Kind::Eager),
+            Assignor::CooperativeSticky => sticky::assign(&topics, &members, sticky::Kind::Cooperative),
         }
     }
 
@@ -122,3 +125,6 @@ fn is_rack_aware<'a>(member_racks: &BTreeSet<&str>, partition_racks: impl Iterat
     let mut racks = partition_racks;
     racks.any(|racks| racks.len() != all.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,16 +90,14 @@ struct Claims<'a> {
 }
 
 pub(super) fn assign(topics: &TopicRacks, members: &[Member], kind: Kind) -> Assignment {
-    let mut members: Vec<Member> = members.to_vec();
-    sort_as_map(&mut members, |member| member.id.as_str());
     let previous: Vec<Previous> = members.iter().map(|member| previous(member, kind)).collect();
-    let racks = Racks::new(topics, &members);
-    let claims = claims(topics, &members, &previous);
+    let racks = Racks::new(topics, members);
+    let claims = claims(topics, members, &previous);
     let (mut assignment, moving) = if claims.all_want_the_same {
         constrained::assign(topics, &racks, claims)
     } else {
-        let assignment = general::assign(topics, &members, &previous, &racks, claims);
-        let moving = if kind == Kind::Cooperative { moving(&members, &assignment) } else { BTreeMap::new() };
+        let assignment = general::assign(topics, members, &previous, &racks, claims);
+        let moving = if kind == Kind::Cooperative { moving(members, &assignment) } else { BTreeMap::new() };
         (assignment, moving)
     };
     if kind == Kind::Cooperative {
