@@ -3,5 +3,6 @@
 mod admin;
 mod cluster;
 mod conn;
+mod consumer;
 pub(crate) mod fake_broker;
 mod producer;
