@@ -7,6 +7,40 @@ $ottlaPrograms = [ordered]@{
         Flags = [ordered]@{
         }
     }
+    'console-consumer' = @{
+        About = 'Read records of topics and print them'
+        Operand = $null
+        Flags = [ordered]@{
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--command-property' = @{ Help = 'A property of the consumer, before those of --command-config; may be repeated'; Values = @() }
+            '--exit-at-end' = @{ Help = 'End behind the records that there were at the start'; Values = $null }
+            '--formatter' = @{ Help = 'What prints the records [default: DefaultMessageFormatter]'; Values = @() }
+            '--formatter-config' = @{ Help = 'Properties file for the formatter; --formatter-property goes before it'; Values = 'files' }
+            '--formatter-property' = @{ Help = 'A property of the formatter; may be repeated'; Values = @() }
+            '--from' = @{ Help = 'Start at the first record of this moment or later'; Values = @() }
+            '--from-beginning' = @{ Help = 'Start at the first record instead of behind the last; a group that has committed goes on from there'; Values = $null }
+            '--group' = @{ Help = 'Read as a member of this consumer group, and commit what was printed'; Values = 'groups' }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--include' = @{ Help = 'All topics whose whole name matches, also those to come'; Values = @() }
+            '--isolation-level' = @{ Help = 'read_committed leaves out records of open and aborted transactions [default: read_uncommitted]'; Values = @() }
+            '--key-deserializer' = @{ Help = 'How to read keys, as by the formatter''s key.deserializer'; Values = @() }
+            '--max-messages' = @{ Help = 'End after this many records'; Values = @() }
+            '--offset' = @{ Help = 'Start --partition at this offset, or at ''earliest'' or ''latest'''; Values = @() }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--partition' = @{ Help = 'Only this partition of the topic'; Values = @() }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--skip-message-on-error' = @{ Help = 'Go on after a record that cannot be printed'; Values = $null }
+            '--tail' = @{ Help = 'Start N records before the end of each partition'; Values = @() }
+            '--timeout-ms' = @{ Help = 'End when no record came for this long'; Values = @() }
+            '--to' = @{ Help = 'End where this moment is reached: print only records before it'; Values = @() }
+            '--topic' = @{ Help = 'The topic'; Values = 'topics' }
+            '--value-deserializer' = @{ Help = 'How to read values, as by the formatter''s value.deserializer'; Values = @() }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'consumer-groups' = @{
         About = 'List, describe and delete consumer groups, and reset their offsets'
         Operand = $null
@@ -104,7 +138,7 @@ $ottlaPrograms = [ordered]@{
     }
 }
 
-Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $offer = {
         param($candidates, $prefix, $word)

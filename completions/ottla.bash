@@ -40,6 +40,36 @@ _ottla_completion() {
     _ottla_offer $''
 }
 
+_ottla_console_consumer() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --command-property) :; return ;;
+        --formatter) :; return ;;
+        --formatter-config) _ottla_offer_files -f; return ;;
+        --formatter-property) :; return ;;
+        --from) :; return ;;
+        --group) _ottla_offer "$(_ottla_names groups)"; return ;;
+        --include) :; return ;;
+        --isolation-level) :; return ;;
+        --key-deserializer) :; return ;;
+        --max-messages) :; return ;;
+        --offset) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --partition) :; return ;;
+        --tail) :; return ;;
+        --timeout-ms) :; return ;;
+        --to) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+        --value-deserializer) :; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--bootstrap-server\n--color\n--command-config\n--command-property\n--exit-at-end\n--formatter\n--formatter-config\n--formatter-property\n--from\n--from-beginning\n--group\n--help\n--include\n--isolation-level\n--key-deserializer\n--max-messages\n--offset\n--output\n--partition\n--quiet\n--skip-message-on-error\n--tail\n--timeout-ms\n--to\n--topic\n--value-deserializer\n--version\n--yes'
+}
+
 _ottla_consumer_groups() {
     local cur flag after_equals
     _ottla_words
@@ -112,11 +142,12 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsumer-groups\nlinks\nserve\ntopics'
+        _ottla_offer $'completion\nconsole-consumer\nconsumer-groups\nlinks\nserve\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
         completion) _ottla_completion ;;
+        console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
         consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
         links) _ottla_links ;;
         serve) _ottla_serve ;;
@@ -125,5 +156,6 @@ _ottla() {
 }
 
 complete -F _ottla ottla
+complete -F _ottla_console_consumer kafka-console-consumer kafka-console-consumer.sh
 complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
 complete -F _ottla_topics kafka-topics kafka-topics.sh

@@ -12,6 +12,7 @@
 
 mod args;
 mod connect;
+mod console_consumer;
 mod consumer_groups;
 mod exit;
 mod generate;
@@ -58,7 +59,7 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[consumer_groups::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, consumer_groups::TOOL, topics::TOOL];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -28,7 +28,8 @@ pub(crate) struct Terminals {
 
 /// One call of one tool.
 pub(crate) struct Session {
-    pub(crate) out: Box<dyn Write>,
+    /// May be lent to a thread that writes.
+    pub(crate) out: Box<dyn Write + Send>,
     pub(crate) err: Box<dyn Write>,
     pub(crate) terminals: Terminals,
     environment: BTreeMap<String, String>,
@@ -54,7 +55,7 @@ impl Session {
     }
 
     pub(crate) fn new(
-        out: Box<dyn Write>,
+        out: Box<dyn Write + Send>,
         err: Box<dyn Write>,
         terminals: Terminals,
         environment: BTreeMap<String, String>,
