@@ -54,7 +54,7 @@ fn api_keys(messages: &[Message]) -> String {
         messages
             .iter()
             .find(|message| message.kind == "response" && message.api_key == request.api_key)
-            .map_or(i16::MAX, |response| flexible_from(response))
+            .map_or(i16::MAX, flexible_from)
     };
     let mut out = String::from(HEADER);
     out.push_str(

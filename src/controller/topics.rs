@@ -26,7 +26,7 @@ const MAX_PARTITIONS_PER_REQUEST: i64 = 10_000;
 pub(super) const TOO_LARGE: &str = "Unable to perform excessively large batch operation.";
 
 impl Controller {
-    /// CreateTopics; see [`crate::broker::quorum::ControllerHandle::create_topics`].
+    /// CreateTopics: validation, placement and records, as `ReplicationControlManager.createTopics`.
     pub fn create_topics(&mut self, request: &CreateTopicsRequest) -> Outcome<CreateTopicsResponse> {
         let (mut seen, mut duplicates) = (BTreeSet::new(), BTreeSet::new());
         for topic in &request.topics {

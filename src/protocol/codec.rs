@@ -122,6 +122,7 @@ pub struct TaggedField {
 
 /// The unknown tagged fields of one structure, in ascending order; usually none, so it is one pointer wide.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[allow(clippy::box_collection, reason = "every structure carries one of these, and a vector would treble what an empty one takes")]
 pub struct TaggedFields(Option<Box<Vec<TaggedField>>>);
 
 impl TaggedFields {

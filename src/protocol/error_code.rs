@@ -9,7 +9,7 @@ macro_rules! error_codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = $message] $variant = $code,)*
+            $(#[doc = concat!($name, ": ", $message)] $variant = $code,)*
         }
 
         impl ErrorCode {

@@ -19,6 +19,7 @@ mod generate;
 mod links;
 mod names;
 mod output;
+mod quickstart;
 mod record_json;
 mod session;
 mod suggest;
@@ -174,10 +175,11 @@ pub fn ottla(args: impl IntoIterator<Item = OsString>, others: &[OwnCommand]) ->
     let described: Vec<OwnCommand> = others
         .iter()
         .map(|other| OwnCommand { command: other.command, run: other.run })
-        .chain([links::command, generate::completion_command].map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }))
+        .chain([links::command, quickstart::command, generate::completion_command].map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }))
         .collect();
     let result = match first.as_str() {
         "links" => links::run(&mut session, &rest()),
+        "quickstart" => quickstart::run(&mut session, &rest()),
         "completion" => generate::completion(&mut session, &rest(), &described),
         // For the shells' completions, and for those who work on this program.
         "complete" => names::run(&mut session, &rest()),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use ottla::broker::dispatch::SERVED;
+
 /// A module, and the modules it may use besides itself.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("common", &[]),
@@ -72,6 +74,14 @@ fn every_module_is_in_the_table_and_opens_with_its_purpose() {
         let tests = file.ends_with("tests.rs");
         assert!(generated || tests || text.starts_with("//!"), "{} does not say what it is for", file.display());
     }
+}
+
+#[test]
+fn the_readme_lists_what_is_served() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let listed: Vec<&str> = readme.split("| API | Versions |").nth(1).expect("the table").lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let served: Vec<String> = SERVED.iter().map(|api| format!("| {} | {}-{} |", api.key.name(), api.min, api.max)).collect();
+    assert_eq!(listed, served);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! `tests/interop/kafka wire-golden`. `WIRE_GOLDEN=FILE` checks a file of more of them.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 
 use bytes::Bytes;
 use ottla::protocol::messages::registry::MESSAGES;
@@ -64,7 +64,7 @@ fn every_message_and_version_is_kafkas_to_the_byte() {
     if let Ok(path) = std::env::var("WIRE_GOLDEN") {
         let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let count = check_all(BufReader::new(file).lines().map(|line| line.expect("UTF-8")));
-        println!("{count} samples of {path}");
+        writeln!(std::io::stdout(), "{count} samples of {path}").expect("standard output is open");
     }
 }
 
