@@ -89,6 +89,12 @@ $ottlaPrograms = [ordered]@{
         Flags = [ordered]@{
         }
     }
+    'quickstart' = @{
+        About = 'See a broker and the tools at work, on a free port and without leaving a trace'
+        Operand = $null
+        Flags = [ordered]@{
+        }
+    }
     'serve' = @{
         About = 'Run a Kafka broker (and its controller) on this machine'
         Operand = $null

@@ -15,6 +15,7 @@ complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a completion -d 'P
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a console-consumer -d 'Read records of topics and print them'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a consumer-groups -d 'List, describe and delete consumer groups, and reset their offsets'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a links -d 'Make links named as Kafka\'s tools in a directory'
+complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a quickstart -d 'See a broker and the tools at work, on a free port and without leaving a trace'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a serve -d 'Run a Kafka broker (and its controller) on this machine'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a topics -d 'Create, list, describe, alter and delete topics'
 
@@ -159,6 +160,8 @@ complete -c kafka-consumer-groups.sh -w kafka-consumer-groups
 
 # links
 complete -c ottla -n '__ottla_command links' -f -a '(__fish_complete_directories)'
+
+# quickstart
 
 # serve
 complete -c ottla -n '__ottla_command serve' -l config -r -F -d 'Read Kafka\'s server.properties; what the other options say goes first'

@@ -51,10 +51,7 @@ fn api_keys(messages: &[Message]) -> String {
     let mut requests: Vec<&Message> = messages.iter().filter(|message| message.kind == "request").collect();
     requests.sort_by_key(|message| message.api_key);
     let response_flexible = |request: &Message| {
-        messages
-            .iter()
-            .find(|message| message.kind == "response" && message.api_key == request.api_key)
-            .map_or(i16::MAX, flexible_from)
+        messages.iter().find(|message| message.kind == "response" && message.api_key == request.api_key).map_or(i16::MAX, flexible_from)
     };
     let mut out = String::from(HEADER);
     out.push_str(

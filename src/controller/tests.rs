@@ -434,7 +434,7 @@ fn alter_configs_replaces_everything() {
     let request = AlterConfigsRequest { resources: vec![resource], ..Default::default() };
     assert_eq!(cluster.run(|controller| controller.alter_configs(&request)).responses[0].error_code, 0);
     let configs = cluster.controller.configs_of(&ConfigResource::topic("a"));
-    assert_eq!(configs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["cleanup.policy"]);
+    assert_eq!(configs.keys().map(String::as_str).collect::<Vec<_>>(), ["cleanup.policy"]);
 }
 
 #[test]

@@ -175,7 +175,10 @@ pub fn ottla(args: impl IntoIterator<Item = OsString>, others: &[OwnCommand]) ->
     let described: Vec<OwnCommand> = others
         .iter()
         .map(|other| OwnCommand { command: other.command, run: other.run })
-        .chain([links::command, quickstart::command, generate::completion_command].map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }))
+        .chain(
+            [links::command, quickstart::command, generate::completion_command]
+                .map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }),
+        )
         .collect();
     let result = match first.as_str() {
         "links" => links::run(&mut session, &rest()),

@@ -79,7 +79,8 @@ fn every_module_is_in_the_table_and_opens_with_its_purpose() {
 #[test]
 fn the_readme_lists_what_is_served() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
-    let listed: Vec<&str> = readme.split("| API | Versions |").nth(1).expect("the table").lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let listed: Vec<&str> =
+        readme.split("| API | Versions |").nth(1).expect("the table").lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     let served: Vec<String> = SERVED.iter().map(|api| format!("| {} | {}-{} |", api.key.name(), api.min, api.max)).collect();
     assert_eq!(listed, served);
 }
