@@ -105,6 +105,15 @@ _ottla_links() {
     _ottla_offer $''
 }
 
+_ottla_quickstart() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $''
+}
+
 _ottla_serve() {
     local cur flag after_equals
     _ottla_words
@@ -142,7 +151,7 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsole-consumer\nconsumer-groups\nlinks\nserve\ntopics'
+        _ottla_offer $'completion\nconsole-consumer\nconsumer-groups\nlinks\nquickstart\nserve\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -150,6 +159,7 @@ _ottla() {
         console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
         consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
         links) _ottla_links ;;
+        quickstart) _ottla_quickstart ;;
         serve) _ottla_serve ;;
         topics|kafka-topics) _ottla_topics ;;
     esac
