@@ -170,9 +170,11 @@ impl Driver {
                         assigned.need = Need::Validation;
                         validations.entry(leader).or_default().push(asked(assigned, epoch));
                         assigned.asked = true;
+                    } else if assigned.paused || unchecked {
+                        // Nothing to ask for until it is resumed, or what waits has been handed out.
                     } else if assigned.waiting >= MAX_WAITING {
                         full.insert(leader);
-                    } else if !assigned.paused && !(unchecked && assigned.need == Need::Validation) {
+                    } else {
                         fetches.entry(leader).or_default().push(asked(assigned, epoch));
                     }
                 }

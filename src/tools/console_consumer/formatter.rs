@@ -89,8 +89,16 @@ impl Formatter {
             Formatter::Default(columns) => columns.write(record, out),
             Formatter::Logging(columns) => {
                 columns.write(record, out)?;
-                let text = |bytes: &Option<bytes::Bytes>| bytes.as_deref().map_or(Cow::from("null"), |it| String::from_utf8_lossy(it).into_owned().into());
-                tracing::info!("{}:{}, key:{}, value:{}", record.timestamp_type.name(), record.timestamp, text(&record.key), text(&record.value));
+                let text = |bytes: &Option<bytes::Bytes>| {
+                    bytes.as_deref().map_or(Cow::from("null"), |it| String::from_utf8_lossy(it).into_owned().into())
+                };
+                tracing::info!(
+                    "{}:{}, key:{}, value:{}",
+                    record.timestamp_type.name(),
+                    record.timestamp,
+                    text(&record.key),
+                    text(&record.value)
+                );
                 Ok(())
             }
             Formatter::NoOp => Ok(()),
@@ -163,7 +171,10 @@ impl Columns {
         let (key_deserializer, value_deserializer) = (deserializer("key.deserializer")?, deserializer("value.deserializer")?);
         if !compat {
             let known = |key: &str| {
-                KEYS.contains(&key) || ["key.deserializer", "value.deserializer", "headers.deserializer", "header.deserializer"].iter().any(|it| key.starts_with(it))
+                KEYS.contains(&key)
+                    || ["key.deserializer", "value.deserializer", "headers.deserializer", "header.deserializer"]
+                        .iter()
+                        .any(|it| key.starts_with(it))
             };
             for key in properties.keys().filter(|key| !known(key)) {
                 let near = suggest::closest(key, KEYS.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -332,7 +343,8 @@ mod tests {
 
     #[test]
     fn separators_and_the_null_literal_can_be_chosen() {
-        let chosen = ["print.key=true", "print.headers=true", "key.separator=|", "line.separator=;", "headers.separator=+", "null.literal="];
+        let chosen =
+            ["print.key=true", "print.headers=true", "key.separator=|", "line.separator=;", "headers.separator=+", "null.literal="];
         assert_eq!(text(&chosen, false), "a:x+b:|k|;");
         assert_eq!(text(&["print.key=true", "print.value=false"], false), "k\n");
         assert_eq!(text(&["print.value=yes"], false), "");

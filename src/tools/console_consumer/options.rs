@@ -36,7 +36,11 @@ pub(super) fn command() -> Command {
                 "Read as a member of this consumer group: go on where the group stopped, share the partitions with its other members, and \
                  commit what was printed. Without it (or group.id) the partitions are read on their own, and no group comes to be",
             ),
-            value("isolation-level", "LEVEL", "read_committed leaves out records of open and aborted transactions [default: read_uncommitted]"),
+            value(
+                "isolation-level",
+                "LEVEL",
+                "read_committed leaves out records of open and aborted transactions [default: read_uncommitted]",
+            ),
         ])
         .next_help_heading("Where to start and to end")
         .args([
@@ -172,10 +176,9 @@ impl Request {
         if session.compat() {
             options.require("bootstrap-server")?;
         }
-        for (name, others) in [
-            ("from", &["from-beginning", "offset", "tail", "group"][..]),
-            ("tail", &["from-beginning", "offset", "group"]),
-        ] {
+        for (name, others) in
+            [("from", &["from-beginning", "offset", "tail", "group"][..]), ("tail", &["from-beginning", "offset", "group"])]
+        {
             options.conflict(name, others)?;
         }
         let property_option = either(session, options, "consumer-property", "command-property")?;
@@ -224,10 +227,11 @@ fn config(
         None => BTreeMap::new(),
     };
     let mut properties = pairs(&options.values(property_option));
-    let groups: BTreeSet<&str> = [options.value("group")?, from_file.get("group.id").map(String::as_str), properties.get("group.id").map(String::as_str)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let groups: BTreeSet<&str> =
+        [options.value("group")?, from_file.get("group.id").map(String::as_str), properties.get("group.id").map(String::as_str)]
+            .into_iter()
+            .flatten()
+            .collect();
     if groups.len() > 1 {
         let found: Vec<String> = groups.iter().map(|group| format!("'{group}'")).collect();
         return Err(Usage::new(format!(

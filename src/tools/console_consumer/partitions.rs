@@ -56,7 +56,11 @@ impl Finder {
                 },
             }
             let numbers = topic.partitions.into_iter().map(|partition| partition.partition_index);
-            found.extend(numbers.filter(|number| self.partition.is_none_or(|wanted| wanted == *number)).map(|number| TopicPartition::new(name.clone(), number)));
+            found.extend(
+                numbers
+                    .filter(|number| self.partition.is_none_or(|wanted| wanted == *number))
+                    .map(|number| TopicPartition::new(name.clone(), number)),
+            );
         }
         Ok(Some(found))
     }
@@ -78,7 +82,11 @@ fn offsets(results: Results<TopicPartition, ListedOffset>) -> Result<BTreeMap<To
 }
 
 /// The offsets behind the last records, or those of the first records of a moment or later.
-pub(super) async fn ends(consumer: &Consumer, partitions: &[TopicPartition], to: Option<i64>) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+pub(super) async fn ends(
+    consumer: &Consumer,
+    partitions: &[TopicPartition],
+    to: Option<i64>,
+) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
     let mut ends = offsets(consumer.end_offsets(partitions).await)?;
     if let Some(to) = to {
         let times = partitions.iter().map(|partition| (partition.clone(), to)).collect();
@@ -89,7 +97,11 @@ pub(super) async fn ends(consumer: &Consumer, partitions: &[TopicPartition], to:
 }
 
 /// The offsets to start at; none where the consumer finds out by itself.
-pub(super) async fn starts(consumer: &Consumer, partitions: &[TopicPartition], start: Start) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+pub(super) async fn starts(
+    consumer: &Consumer,
+    partitions: &[TopicPartition],
+    start: Start,
+) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
     match start {
         Start::Configured => Ok(BTreeMap::new()),
         Start::Offset(offset) => Ok(partitions.iter().map(|partition| (partition.clone(), offset)).collect()),

@@ -45,7 +45,12 @@ impl Progress {
             self.shown = Instant::now();
             let per_second = self.bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
             bar.set_position(self.records);
-            bar.set_message(format!("{} records, {}, {}/s", HumanCount(self.records), HumanBytes(self.bytes), HumanBytes(per_second as u64)));
+            bar.set_message(format!(
+                "{} records, {}, {}/s",
+                HumanCount(self.records),
+                HumanBytes(self.bytes),
+                HumanBytes(per_second as u64)
+            ));
             bar.tick();
         }
     }

@@ -281,7 +281,11 @@ impl<'a> Reading<'a> {
             return if self.looks_without_partition > 2 { Err(End::Done) } else { Ok(()) };
         }
         self.looks_without_partition = 0;
-        if assigned.iter().all(|partition| self.reached.contains(partition) || !ends.contains_key(partition)) { Err(End::Done) } else { Ok(()) }
+        if assigned.iter().all(|partition| self.reached.contains(partition) || !ends.contains_key(partition)) {
+            Err(End::Done)
+        } else {
+            Ok(())
+        }
     }
 
     /// How long the next poll may wait for a record. An end when no record came for too long.

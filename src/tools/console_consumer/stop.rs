@@ -55,7 +55,9 @@ impl Stop {
 }
 
 fn signalled(sender: &watch::Sender<Ending>, exit: u8) {
-    sender.send_modify(|ending| *ending = if matches!(ending, Ending::Signal(_) | Ending::Again) { Ending::Again } else { Ending::Signal(exit) });
+    sender.send_modify(|ending| {
+        *ending = if matches!(ending, Ending::Signal(_) | Ending::Again) { Ending::Again } else { Ending::Signal(exit) }
+    });
 }
 
 #[cfg(unix)]
