@@ -41,6 +41,42 @@ $ottlaPrograms = [ordered]@{
             '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
         }
     }
+    'console-producer' = @{
+        About = 'Send records to a topic: each line of standard input is one'
+        Operand = $null
+        Flags = [ordered]@{
+            '--batch-size' = @{ Help = 'The most bytes of a partition''s records to send together (batch.size)'; Values = @() }
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--command-property' = @{ Help = 'A property of the producer, before those of --command-config; may be repeated'; Values = @() }
+            '--compression-codec' = @{ Help = 'none, gzip, snappy, lz4 or zstd; gzip if left out (compression.type)'; Values = @() }
+            '--header' = @{ Help = 'A header added to every record; may be repeated'; Values = @() }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--input' = @{ Help = 'What standard input holds [default: lines]'; Values = @('lines', 'json') }
+            '--key' = @{ Help = 'The key of every record'; Values = @() }
+            '--max-block-ms' = @{ Help = 'How long to wait for metadata or for room in the buffer (max.block.ms)'; Values = @() }
+            '--max-memory-bytes' = @{ Help = 'The buffer for records that are not sent yet (buffer.memory)'; Values = @() }
+            '--message-send-max-retries' = @{ Help = 'How often a failed request is sent again (retries)'; Values = @() }
+            '--metadata-expiry-ms' = @{ Help = 'When metadata is fetched again without a cause (metadata.max.age.ms)'; Values = @() }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--partition' = @{ Help = 'The partition of every record [default: by key, else spread]'; Values = @() }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--reader-config' = @{ Help = 'Properties file for the line reader; --reader-property goes before it'; Values = 'files' }
+            '--reader-property' = @{ Help = 'How a line becomes a record, such as parse.key=true; may be repeated'; Values = @() }
+            '--request-required-acks' = @{ Help = 'Who must have a record before it counts as sent: all, 1 (the leader) or 0 (acks)'; Values = @() }
+            '--request-timeout-ms' = @{ Help = 'How long to wait for an answer (request.timeout.ms)'; Values = @() }
+            '--retry-backoff-ms' = @{ Help = 'The pause before that (retry.backoff.ms)'; Values = @() }
+            '--socket-buffer-size' = @{ Help = 'The send buffer of the sockets (send.buffer.bytes)'; Values = @() }
+            '--sync' = @{ Help = 'Send one record at a time and wait for each'; Values = $null }
+            '--timeout' = @{ Help = 'How long a record waits for others to be sent with (linger.ms)'; Values = @() }
+            '--timestamp' = @{ Help = 'The timestamp of every record: milliseconds since 1970, a date and time, -2h [default: now]'; Values = @() }
+            '--tombstone' = @{ Help = 'Send deletions: each line is a key, and the value is null (with --key: just one, without input)'; Values = $null }
+            '--topic' = @{ Help = 'The topic to send to (with --input json: in place of the records'' own)'; Values = 'topics' }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'consumer-groups' = @{
         About = 'List, describe and delete consumer groups, and reset their offsets'
         Operand = $null
@@ -144,7 +180,7 @@ $ottlaPrograms = [ordered]@{
     }
 }
 
-Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $offer = {
         param($candidates, $prefix, $word)

@@ -70,6 +70,39 @@ _ottla_console_consumer() {
     _ottla_offer $'--bootstrap-server\n--color\n--command-config\n--command-property\n--exit-at-end\n--formatter\n--formatter-config\n--formatter-property\n--from\n--from-beginning\n--group\n--help\n--include\n--isolation-level\n--key-deserializer\n--max-messages\n--offset\n--output\n--partition\n--quiet\n--skip-message-on-error\n--tail\n--timeout-ms\n--to\n--topic\n--value-deserializer\n--version\n--yes'
 }
 
+_ottla_console_producer() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --batch-size) :; return ;;
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --command-property) :; return ;;
+        --compression-codec) [[ $cur != -* ]] && { :; return; } ;;
+        --header) :; return ;;
+        --input) _ottla_offer $'lines\njson'; return ;;
+        --key) :; return ;;
+        --max-block-ms) :; return ;;
+        --max-memory-bytes) :; return ;;
+        --message-send-max-retries) :; return ;;
+        --metadata-expiry-ms) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --partition) :; return ;;
+        --reader-config) _ottla_offer_files -f; return ;;
+        --reader-property) :; return ;;
+        --request-required-acks) :; return ;;
+        --request-timeout-ms) :; return ;;
+        --retry-backoff-ms) :; return ;;
+        --socket-buffer-size) :; return ;;
+        --timeout) :; return ;;
+        --timestamp) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--batch-size\n--bootstrap-server\n--color\n--command-config\n--command-property\n--compression-codec\n--header\n--help\n--input\n--key\n--max-block-ms\n--max-memory-bytes\n--message-send-max-retries\n--metadata-expiry-ms\n--output\n--partition\n--quiet\n--reader-config\n--reader-property\n--request-required-acks\n--request-timeout-ms\n--retry-backoff-ms\n--socket-buffer-size\n--sync\n--timeout\n--timestamp\n--tombstone\n--topic\n--version\n--yes'
+}
+
 _ottla_consumer_groups() {
     local cur flag after_equals
     _ottla_words
@@ -151,12 +184,13 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsole-consumer\nconsumer-groups\nlinks\nquickstart\nserve\ntopics'
+        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\nlinks\nquickstart\nserve\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
         completion) _ottla_completion ;;
         console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
+        console-producer|kafka-console-producer) _ottla_console_producer ;;
         consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
         links) _ottla_links ;;
         quickstart) _ottla_quickstart ;;
@@ -167,5 +201,6 @@ _ottla() {
 
 complete -F _ottla ottla
 complete -F _ottla_console_consumer kafka-console-consumer kafka-console-consumer.sh
+complete -F _ottla_console_producer kafka-console-producer kafka-console-producer.sh
 complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
 complete -F _ottla_topics kafka-topics kafka-topics.sh

@@ -13,6 +13,7 @@
 mod args;
 mod connect;
 mod console_consumer;
+mod console_producer;
 mod consumer_groups;
 mod exit;
 mod generate;
@@ -22,6 +23,7 @@ mod output;
 mod quickstart;
 mod record_json;
 mod session;
+mod signals;
 mod suggest;
 mod time;
 mod topics;
@@ -60,7 +62,7 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, consumer_groups::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, topics::TOOL];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {

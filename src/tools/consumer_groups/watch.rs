@@ -19,6 +19,7 @@ use crate::tools::args::Options;
 use crate::tools::exit::{Exit, Usage};
 use crate::tools::output::{Format, Table, TableCell, Tone, number, print_json, text};
 use crate::tools::session::Session;
+use crate::tools::signals::Signals;
 use crate::tools::time::utc_text;
 
 /// Rates are over this many ticks, so that one slow answer does not make them jump.
@@ -146,33 +147,6 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // The session's stream may be what failed, so this goes to the terminal itself.
         let _ = execute!(io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
-    }
-}
-
-/// Waits for the signal that ends the watch.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The exit code that the signal deserves: 128 and its number.
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::INTERRUPTED,
-            _ = self.terminate.recv() => Exit(143),
-            _ = self.hangup.recv() => Exit(129),
-        }
     }
 }
 

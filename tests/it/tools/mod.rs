@@ -1,12 +1,14 @@
 //! The tools as programs: their whole standard output, standard error and exit code.
 
 mod arguments;
+mod console_producer;
 mod consumer_groups;
 mod dry_run;
 mod generated;
 mod strangers;
 mod topics;
 
+use std::io::{Seek, Write};
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -56,6 +58,14 @@ impl Call {
     fn variable(mut self, name: &str, value: &str) -> Call {
         self.command.env(name, value);
         self.line.insert_str(0, &format!("{name}={value} "));
+        self
+    }
+
+    /// What the program reads on standard input, instead of nothing.
+    fn input(mut self, input: &[u8]) -> Call {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(input).and_then(|()| file.rewind()).expect("room for the input");
+        self.command.stdin(Stdio::from(file));
         self
     }
 
