@@ -109,7 +109,9 @@ async fn consume(session: &mut Session, request: &Request) -> anyhow::Result<Exi
 /// The last words, and the exit code.
 fn conclude(session: &mut Session, request: &Request, count: u64, end: End) -> anyhow::Result<Exit> {
     let compat = session.compat();
-    if !session.quiet() {
+    // Where nothing was read, an error says it all.
+    let failed_at_once = matches!(end, End::Failed(_)) && count == 0;
+    if !session.quiet() && (compat || !failed_at_once) {
         // Standard error may be closed.
         let _ = writeln!(session.err, "Processed a total of {count} messages");
     }

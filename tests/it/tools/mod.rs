@@ -1,6 +1,7 @@
 //! The tools as programs: their whole standard output, standard error and exit code.
 
 mod arguments;
+mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 mod dry_run;
