@@ -188,8 +188,8 @@ impl Request {
         if by_group && matches!(start, Start::Tail(_) | Start::Time(_)) {
             return Err(Usage::new("--from and --tail cannot be used in a group, which goes on where it stopped").into());
         }
-        // A group, and without one the whole topic, starts where the configuration says.
-        let start = if partition.is_none() && matches!(start, Start::Earliest | Start::Latest) { Start::Configured } else { start };
+        // A group goes on where it stopped; and a whole topic's end is the configuration's default, in place of which another may be given.
+        let start = if by_group || (partition.is_none() && start == Start::Latest) { Start::Configured } else { start };
         let to = match options.value("to")? {
             Some(text) => Some(moment(text)?),
             None => None,

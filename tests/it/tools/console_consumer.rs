@@ -4,7 +4,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla::protocol::batch::{BatchBuilder, Compression, RecordHeader};
+use ottla::protocol::batch::{BatchBuilder, RecordHeader};
+use ottla::protocol::compression::Compression;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -201,15 +202,16 @@ async fn what_cannot_be_read_is_said_and_nothing_is_created() {
          exit code 1\n\
          $ kafka-topics --list\n\
          orders\n\
-         $ kafka-consumer-groups --list\n\
-         \n"
+         $ kafka-consumer-groups --list\n"
     );
 }
 
 #[tokio::test]
 async fn compat_restores_kafkas_streams_and_exit_codes() {
     let broker = broker_with("t", 1, &[(0, rich(1_700_000_000_000, 1_700_000_000_001))]);
-    let call = |rest: &str| call(&format!("kafka-console-consumer --bootstrap-server {} {rest}", broker.address)).variable("KAFKA_CLI_COMPAT", "4.3");
+    let call = |rest: &str| {
+        call(&format!("kafka-console-consumer --bootstrap-server {} {rest}", broker.address)).variable("KAFKA_CLI_COMPAT", "4.3")
+    };
     let epoch = call("--topic t --from-beginning --max-messages 1 --property print.epoch=true").transcript().await;
     assert!(
         epoch.ends_with(
@@ -275,9 +277,13 @@ async fn an_interrupt_commits_what_was_printed() {
 async fn shared_by(broker: &Broker, members: usize) {
     let settled = async {
         loop {
-            let line = format!("kafka-consumer-groups --bootstrap-server {} --describe --group x --members --quiet --output plain", broker.address);
+            let line = format!(
+                "kafka-consumer-groups --bootstrap-server {} --describe --group x --members --quiet --output plain",
+                broker.address
+            );
             let shown = call(&line).transcript().await;
-            let counts: Vec<&str> = shown.lines().filter(|line| line.starts_with("x ")).filter_map(|line| line.split_whitespace().last()).collect();
+            let counts: Vec<&str> =
+                shown.lines().filter(|line| line.starts_with("x ")).filter_map(|line| line.split_whitespace().last()).collect();
             let with_one = counts.iter().filter(|count| **count == "1").count();
             if counts.len() == members && with_one == 3 {
                 return;
