@@ -139,7 +139,7 @@ pub(crate) fn command() -> Command {
 /// What standard input holds.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    Lines(LineReader),
+    Lines(Box<LineReader>),
     /// Each line is a key to delete.
     Keys,
     Json,
@@ -264,7 +264,7 @@ impl Request {
             if reader.parses_keys() && key.is_some() {
                 return Err(Usage::new("Option \"[key]\" can't be used with the line reader's property parse.key").into());
             }
-            Input::Lines(reader)
+            Input::Lines(Box::new(reader))
         };
         let headers = options.values("header").into_iter().map(header).collect::<Result<_, _>>()?;
         let partition: Option<i32> = options.parsed("partition")?;
