@@ -92,7 +92,9 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes the next line off the front of what is left of a block. Only the last block may end without the end of a line.
     pub(super) fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-        if std::mem::take(&mut self.after_return)
+        // At the end of a block the answer lies in the next one.
+        if !rest.is_empty()
+            && std::mem::take(&mut self.after_return)
             && let Some(after) = rest.strip_prefix(b"\n")
         {
             *rest = after;
