@@ -33,10 +33,10 @@ pub fn read_offsets(path: &Path) -> Result<BTreeMap<TopicPartition, i64>, Storag
     .map(|entries| entries.into_iter().collect())
 }
 
-/// Replaces an offset checkpoint.
-pub fn write_offsets<'a>(path: &Path, offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) -> Result<(), StorageError> {
+/// The content of an offset checkpoint.
+pub fn offsets_text<'a>(offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) -> String {
     let lines = offsets.into_iter().map(|(tp, offset)| format!("{} {} {offset}", tp.topic, tp.partition));
-    write_lines(path, lines.collect())
+    text(lines.collect())
 }
 
 /// Reads `(epoch, start offset)` pairs; a missing file is an empty one.
@@ -47,17 +47,17 @@ pub fn read_epochs(path: &Path) -> Result<Vec<(i32, i64)>, StorageError> {
     })
 }
 
-/// Replaces a leader epoch checkpoint.
-pub fn write_epochs(path: &Path, epochs: &[(i32, i64)]) -> Result<(), StorageError> {
-    write_lines(path, epochs.iter().map(|(epoch, offset)| format!("{epoch} {offset}")).collect())
+/// The content of a leader epoch checkpoint.
+pub fn epochs_text(epochs: &[(i32, i64)]) -> String {
+    text(epochs.iter().map(|(epoch, offset)| format!("{epoch} {offset}")).collect())
 }
 
-fn write_lines(path: &Path, lines: Vec<String>) -> Result<(), StorageError> {
+fn text(lines: Vec<String>) -> String {
     let mut text = format!("0\n{}\n", lines.len());
     for line in lines {
         let _ = writeln!(text, "{line}");
     }
-    fs::write_atomically(path, text.as_bytes())
+    text
 }
 
 fn read_lines<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StorageError> {
@@ -91,7 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join(RECOVERY_POINT_CHECKPOINT);
         let offsets = BTreeMap::from([(TopicPartition::new("a", 0), 5), (TopicPartition::new("b-1", 12), 7)]);
-        write_offsets(&path, offsets.iter().map(|(tp, offset)| (tp, *offset))).expect("written");
+        fs::write(&path, offsets_text(offsets.iter().map(|(tp, offset)| (tp, *offset))).as_bytes()).expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"0\n2\na 0 5\nb-1 12 7\n");
         assert_eq!(read_offsets(&path).expect("parsed"), offsets);
     }
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(read_epochs(&path).expect("parsed"), []);
         fs::write_atomically(&path, b"").expect("written");
         assert_eq!(read_epochs(&path).expect("parsed"), []);
-        write_epochs(&path, &[(0, 0), (3, 10)]).expect("written");
+        fs::write(&path, epochs_text(&[(0, 0), (3, 10)]).as_bytes()).expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"0\n2\n0 0\n3 10\n");
         assert_eq!(read_epochs(&path).expect("parsed"), [(0, 0), (3, 10)]);
     }

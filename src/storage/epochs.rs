@@ -1,13 +1,14 @@
 //! Which leader epoch wrote which offsets (KIP-101, KIP-320). Source: `LeaderEpochFileCache`.
 //!
 //! Invariant: epochs and start offsets both grow strictly from entry to entry.
-//! Invariant: a new epoch is on disk before a record of it is acknowledged. Entries that truncation removes may come back after a crash;
+//! Invariant: a new epoch is on disk before a record of it is acknowledged; the log sees to it ([`LeaderEpochs::unwritten`]). Entries that truncation removes may come back after a crash;
 //! loading truncates again.
 
 use std::path::{Path, PathBuf};
 
 use super::checkpoint;
 use super::errors::StorageError;
+use super::fs;
 
 /// `leader-epoch-checkpoint` in memory.
 #[derive(Debug)]
@@ -15,12 +16,14 @@ pub(super) struct LeaderEpochs {
     path: PathBuf,
     /// `(epoch, start offset)`.
     entries: Vec<(i32, i64)>,
+    /// The file lacks an entry.
+    is_unwritten: bool,
 }
 
 impl LeaderEpochs {
     pub(super) fn load(dir: &Path) -> Result<LeaderEpochs, StorageError> {
         let path = dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT);
-        let mut epochs = LeaderEpochs { entries: Vec::new(), path };
+        let mut epochs = LeaderEpochs { entries: Vec::new(), path, is_unwritten: false };
         for (epoch, start_offset) in checkpoint::read_epochs(&epochs.path)? {
             epochs.insert(epoch, start_offset);
         }
@@ -57,9 +60,19 @@ impl LeaderEpochs {
         true
     }
 
-    /// Notes that `epoch` begins at `start_offset`, and writes the file when that is news.
-    pub(super) fn assign(&mut self, epoch: i32, start_offset: i64) -> Result<(), StorageError> {
-        if epoch >= 0 && start_offset >= 0 && self.insert(epoch, start_offset) { self.write() } else { Ok(()) }
+    /// Notes that `epoch` begins at `start_offset`.
+    pub(super) fn assign(&mut self, epoch: i32, start_offset: i64) {
+        self.is_unwritten |= epoch >= 0 && start_offset >= 0 && self.insert(epoch, start_offset);
+    }
+
+    /// The file and what it should hold, if it lacks an entry.
+    pub(super) fn unwritten(&self) -> Option<(PathBuf, Vec<u8>)> {
+        self.is_unwritten.then(|| (self.path.clone(), checkpoint::epochs_text(&self.entries).into_bytes()))
+    }
+
+    /// The file holds what [`LeaderEpochs::unwritten`] gave.
+    pub(super) fn written(&mut self) {
+        self.is_unwritten = false;
     }
 
     /// The epoch of an offset; None when it lies before the first entry.
@@ -109,8 +122,10 @@ impl LeaderEpochs {
         self.write()
     }
 
-    fn write(&self) -> Result<(), StorageError> {
-        checkpoint::write_epochs(&self.path, &self.entries)
+    fn write(&mut self) -> Result<(), StorageError> {
+        fs::write_atomically(&self.path, checkpoint::epochs_text(&self.entries).as_bytes())?;
+        self.is_unwritten = false;
+        Ok(())
     }
 }
 
@@ -122,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut epochs = LeaderEpochs::load(dir.path()).expect("loaded");
         for &(epoch, start) in entries {
-            epochs.assign(epoch, start).expect("assigned");
+            epochs.assign(epoch, start);
         }
         (dir, epochs)
     }
@@ -141,12 +156,16 @@ mod tests {
     #[test]
     fn conflicting_entries_give_way() {
         let (dir, mut epochs) = epochs(&[(2, 10), (4, 20)]);
-        epochs.assign(4, 25).expect("assigned");
+        epochs.assign(4, 25);
         assert_eq!(epochs.entries(), [(2, 10), (4, 20)]);
-        epochs.assign(5, 20).expect("assigned");
+        epochs.assign(5, 20);
         assert_eq!(epochs.entries(), [(2, 10), (5, 20)]);
-        epochs.assign(3, 15).expect("assigned");
+        epochs.assign(3, 15);
         assert_eq!(epochs.entries(), [(2, 10), (3, 15)]);
+        let (path, content) = epochs.unwritten().expect("news");
+        fs::write_all_atomically(&[(path, content)]).expect("written");
+        epochs.written();
+        assert_eq!(epochs.unwritten(), None);
         assert_eq!(LeaderEpochs::load(dir.path()).expect("loaded").entries(), epochs.entries());
     }
 

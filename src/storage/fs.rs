@@ -41,6 +41,49 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError>
     rename(&tmp, path)
 }
 
+/// Replaces several files' contents, each as [`write_atomically`] does, in the time that one of them takes.
+pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)]) -> Result<(), StorageError> {
+    let tmp: Vec<PathBuf> = files.iter().map(|(path, _)| with_suffix(path, ".tmp")).collect();
+    for ((_, content), tmp) in files.iter().zip(&tmp) {
+        write(tmp, content)?;
+    }
+    sync_together(&tmp)?;
+    let mut dirs: Vec<&Path> = Vec::new();
+    for ((path, _), tmp) in files.iter().zip(&tmp) {
+        rename_unsynced(tmp, path)?;
+        dirs.extend(path.parent().filter(|parent| !parent.as_os_str().is_empty() && !dirs.contains(parent)));
+    }
+    sync_together(&dirs)
+}
+
+/// Syncs files and directories at the same time: a file system with a journal commits once for all syncs that come together.
+pub fn sync_together(paths: &[impl AsRef<Path> + Sync]) -> Result<(), StorageError> {
+    const THREADS: usize = 8;
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(failed(path));
+    for group in paths.chunks(THREADS) {
+        let Some((first, others)) = group.split_first() else { continue };
+        group.iter().try_for_each(|path| faults::check(path.as_ref()))?;
+        std::thread::scope(|scope| {
+            let mut syncing = Vec::with_capacity(others.len());
+            for path in others {
+                let started = std::thread::Builder::new().spawn_scoped(scope, move || sync(path.as_ref()));
+                // Without a thread, one after the other.
+                syncing.push(started.map_err(|_| sync(path.as_ref())));
+            }
+            let mut result = sync(first.as_ref());
+            for syncing in syncing {
+                let synced = match syncing {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    Err(synced) => synced,
+                };
+                result = result.and(synced);
+            }
+            result
+        })?;
+    }
+    Ok(())
+}
+
 /// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::check(path)?;

@@ -21,7 +21,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::common::clock::Clock;
 use crate::common::file_slice::FileSlice;
@@ -140,8 +140,10 @@ pub struct LogOptions {
     /// The partition's directory; created when missing.
     pub dir: PathBuf,
     pub topic_partition: TopicPartition,
-    /// Written to `partition.metadata` when that file is missing; None leaves it alone.
+    /// Written to `partition.metadata`, before the first record, when that file is missing; None leaves it alone.
     pub topic_id: Option<Uuid>,
+    /// A record counts only once [`Log::flush`] has returned (the metadata log), so what must be durable before it can wait until then.
+    pub records_count_when_flushed: bool,
     pub config: Arc<LogConfig>,
     pub clock: Arc<dyn Clock>,
     /// From `log-start-offset-checkpoint`; 0 when absent.
@@ -162,6 +164,7 @@ impl LogOptions {
             dir: dir.into(),
             topic_partition,
             topic_id: None,
+            records_count_when_flushed: false,
             config,
             clock,
             log_start_offset: 0,
@@ -219,7 +222,10 @@ pub struct Log {
     dir: RwLock<PathBuf>,
     clock: Arc<dyn Clock>,
     dir_health: Arc<DirHealth>,
-    topic_id: Option<Uuid>,
+    topic_id: OnceLock<Uuid>,
+    /// `partition.metadata` is still to be written. Locked after `epochs`.
+    topic_id_is_unwritten: Mutex<bool>,
+    records_count_when_flushed: bool,
     config: RwLock<Arc<LogConfig>>,
     closed: AtomicBool,
     writer: Mutex<Writer>,
@@ -237,15 +243,8 @@ impl Log {
 
     fn open_inner(options: &LogOptions) -> Result<Log, StorageError> {
         fs::create_dir_all(&options.dir)?;
-        // The id must be durable before the first record, so that the records are never taken for another topic's.
-        let topic_id = match (partition_metadata::read(&options.dir)?, options.topic_id) {
-            (Some(found), _) => Some(found),
-            (None, Some(wanted)) => {
-                partition_metadata::write(&options.dir, wanted)?;
-                Some(wanted)
-            }
-            (None, None) => None,
-        };
+        let found_id = partition_metadata::read(&options.dir)?;
+        let topic_id = found_id.or(options.topic_id);
         let loaded = loader::load(options)?;
         let (&active_base_offset, active) = loaded.segments.iter().next_back().expect("loading leaves an active segment");
         let log_end =
@@ -255,7 +254,9 @@ impl Log {
             dir: RwLock::new(options.dir.clone()),
             clock: options.clock.clone(),
             dir_health: options.dir_health.clone(),
-            topic_id,
+            topic_id: topic_id.map_or_else(OnceLock::new, OnceLock::from),
+            topic_id_is_unwritten: Mutex::new(topic_id != found_id),
+            records_count_when_flushed: options.records_count_when_flushed,
             config: RwLock::new(options.config.clone()),
             closed: AtomicBool::new(false),
             offsets: Mutex::new(Offsets {
@@ -330,9 +331,40 @@ impl Log {
         &self.topic_partition
     }
 
-    /// The id in `partition.metadata`.
+    /// The id in `partition.metadata`, or what will be there with the first record.
     pub fn topic_id(&self) -> Option<Uuid> {
-        self.topic_id
+        self.topic_id.get().copied()
+    }
+
+    /// Gives a log without topic id this one: a crash came before its first record.
+    pub(super) fn adopt_topic_id(&self, topic_id: Uuid) {
+        let _epochs = self.epochs();
+        if self.topic_id.set(topic_id).is_ok() {
+            *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+    }
+
+    /// Writes `partition.metadata` and the leader epochs if they have news. Both must be durable before a record counts: the id so that
+    /// records are never taken for another topic's, the epoch so that a follower finds where it diverged.
+    fn write_identity(&self) -> Result<(), StorageError> {
+        let mut epochs = self.epochs();
+        let mut id_is_unwritten = self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files: Vec<(PathBuf, Vec<u8>)> = epochs.unwritten().into_iter().collect();
+        if let Some(&topic_id) = self.topic_id.get().filter(|_| *id_is_unwritten) {
+            files.push((self.dir().join(partition_metadata::PARTITION_METADATA), partition_metadata::content(topic_id)));
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        fs::write_all_atomically(&files)?;
+        epochs.written();
+        *id_is_unwritten = false;
+        Ok(())
+    }
+
+    fn identity_is_unwritten(&self) -> bool {
+        let epochs = self.epochs();
+        epochs.unwritten().is_some() || *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -455,8 +487,11 @@ impl Log {
         {
             let mut epochs = self.epochs();
             for batch in batches {
-                epochs.assign(batch.header.partition_leader_epoch, batch.header.base_offset)?;
+                epochs.assign(batch.header.partition_leader_epoch, batch.header.base_offset);
             }
+        }
+        if !self.records_count_when_flushed {
+            self.write_identity()?;
         }
         let mut segment = self.active();
         let roll = RollParams {
@@ -733,11 +768,11 @@ impl Log {
         self.epochs().end_offset_for(leader_epoch, log_end_offset)
     }
 
-    /// Becoming leader: `leader_epoch` begins at the log end offset.
+    /// Becoming leader: `leader_epoch` begins at the log end offset. The file hears of it with the first record.
     pub fn assign_epoch_start_offset(&self, leader_epoch: i32, start_offset: i64) -> Result<(), StorageError> {
         let _writer = self.open_writer()?;
-        let assigned = self.epochs().assign(leader_epoch, start_offset);
-        self.dir_health.note(assigned)
+        self.epochs().assign(leader_epoch, start_offset);
+        Ok(())
     }
 
     /// DeleteRecords: moves the log start offset to `offset`; OFFSET_OUT_OF_RANGE when it lies above the high watermark. Gives the log start offset.
@@ -893,13 +928,29 @@ impl Log {
     /// Does not hold the writer lock while it syncs, so that appends go on.
     fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
         let snapshots = std::mem::take(&mut self.writer().unsynced_snapshots);
-        let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync_segments(limit));
+        let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
         self.dir_health.note(flushed)
     }
 
     fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {
         std::mem::take(&mut writer.unsynced_snapshots).iter().try_for_each(|path| fs::sync_path(path))?;
-        self.sync_segments(i64::MAX)
+        self.sync(i64::MAX)
+    }
+
+    /// What the records rest on and the records themselves, side by side.
+    fn sync(&self, limit: i64) -> Result<(), StorageError> {
+        if self.closed.load(Ordering::Acquire) || !self.identity_is_unwritten() {
+            return self.sync_segments(limit);
+        }
+        std::thread::scope(|scope| {
+            let identity = std::thread::Builder::new().spawn_scoped(scope, || self.write_identity());
+            let synced = self.sync_segments(limit);
+            let written = match identity {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => self.write_identity(),
+            };
+            written.and(synced)
+        })
     }
 
     fn sync_segments(&self, limit: i64) -> Result<(), StorageError> {

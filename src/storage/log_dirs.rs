@@ -92,6 +92,8 @@ struct Dir {
     checkpoints_are_stale: AtomicBool,
     /// `cleaner-offset-checkpoint`: where the last compaction of each log ended.
     cleaned_to: Mutex<BTreeMap<TopicPartition, i64>>,
+    /// The checkpoints as they were last written, by file name.
+    written_checkpoints: Mutex<BTreeMap<&'static str, String>>,
     /// Held open for the lock on it.
     lock: Mutex<Option<File>>,
 }
@@ -147,6 +149,7 @@ impl LogDirs {
                         loaded: AtomicBool::new(false),
                         checkpoints_are_stale: AtomicBool::new(false),
                         cleaned_to: Mutex::default(),
+                        written_checkpoints: Mutex::default(),
                         lock: Mutex::new(None),
                     });
                 }
@@ -308,7 +311,11 @@ impl LogDirs {
                 Some(found) if found != topic_id => {
                     Err(LogDirsError::InconsistentTopicId { topic_partition: topic_partition.clone(), found, wanted: topic_id })
                 }
-                _ => Ok(hosted.log.clone()),
+                Some(_) => Ok(hosted.log.clone()),
+                None => {
+                    hosted.log.adopt_topic_id(topic_id);
+                    Ok(hosted.log.clone())
+                }
             };
         }
         let online = || (0..self.dirs.len()).filter(|&index| self.dirs[index].health.is_online());
@@ -474,10 +481,16 @@ impl LogDirs {
         self.write_checkpoint(index, HIGH_WATERMARK_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.high_watermark())));
     }
 
-    fn write_checkpoint<'a>(&self, index: usize, name: &str, offsets: impl Iterator<Item = (&'a TopicPartition, i64)>) {
+    /// An idle node writes nothing: a checkpoint that would say the same is left as it is.
+    fn write_checkpoint<'a>(&self, index: usize, name: &'static str, offsets: impl Iterator<Item = (&'a TopicPartition, i64)>) {
         let dir = &self.dirs[index];
-        if dir.health.is_online() {
-            let _ = dir.health.note(checkpoint::write_offsets(&dir.path.join(name), offsets));
+        if !dir.health.is_online() {
+            return;
+        }
+        let text = checkpoint::offsets_text(offsets);
+        let mut written = dir.written_checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.get(name) != Some(&text) && dir.health.note(fs::write_atomically(&dir.path.join(name), text.as_bytes())).is_ok() {
+            written.insert(name, text);
         }
     }
 
@@ -545,6 +558,7 @@ fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64),
         loaded: AtomicBool::new(false),
         checkpoints_are_stale: AtomicBool::new(false),
         cleaned_to: Mutex::default(),
+        written_checkpoints: Mutex::default(),
         lock: Mutex::new(Some(lock)),
     };
     // Older releases leave an empty file: a clean stop of an unknown epoch.

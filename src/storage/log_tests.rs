@@ -4,6 +4,7 @@ use super::*;
 use crate::common::clock::ManualClock;
 use crate::protocol::batch::{BatchBuilder, BatchView, Batches, ControlRecord, Record};
 use crate::protocol::compression::Compression;
+use crate::storage::checkpoint;
 use crate::storage::config::CleanupPolicy;
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -513,11 +514,33 @@ fn a_full_disk_takes_the_directory_offline_and_loses_nothing_acknowledged() {
 }
 
 #[test]
-fn the_topic_id_is_written_once() {
+fn the_topic_id_and_the_epoch_are_durable_with_the_first_record_or_flush() {
+    let id = Uuid::from_u128(77);
+    for with_record in [true, false] {
+        let fixture = Fixture::new(LogConfig::default());
+        let log = Log::open(LogOptions { topic_id: Some(id), ..fixture.options() }).expect("opened");
+        assert_eq!(log.topic_id(), Some(id));
+        log.assign_epoch_start_offset(3, 0).expect("assigned");
+        match with_record {
+            true => drop(log.append_as_leader(&plain_batch(START_MS, &["first"]), 3, AppendOrigin::Client).expect("appended")),
+            false => log.flush().expect("flushed"),
+        }
+        let dir = log.dir();
+        drop(log);
+        let epochs = checkpoint::read_epochs(&dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT)).expect("read");
+        assert_eq!((partition_metadata::read(&dir).expect("read"), epochs), (Some(id), vec![(3, 0)]));
+    }
+}
+
+#[test]
+fn an_empty_log_without_topic_id_adopts_one() {
     let fixture = Fixture::new(LogConfig::default());
     let id = Uuid::from_u128(77);
-    let log = Log::open(LogOptions { topic_id: Some(id), ..fixture.options() }).expect("opened");
-    assert_eq!(log.topic_id(), Some(id));
+    drop(Log::open(LogOptions { topic_id: Some(id), ..fixture.options() }).expect("opened"));
+    let log = fixture.open();
+    assert_eq!(log.topic_id(), None, "a crash came before the first record");
+    log.adopt_topic_id(id);
+    produce(&log, &plain_batch(START_MS, &["first"]));
     drop(log);
     assert_eq!(fixture.open().topic_id(), Some(id));
 }

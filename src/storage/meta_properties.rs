@@ -43,14 +43,19 @@ impl MetaProperties {
         Ok(Some(MetaProperties { cluster_id, node_id, directory_id }))
     }
 
-    /// Replaces the file in `dir`. `date` is the comment's second line, as Java's `Properties.store` writes one.
+    /// Replaces the file in `dir`; `date` as in [`MetaProperties::to_text`].
     pub fn write(&self, dir: &Path, date: &str) -> Result<(), StorageError> {
+        fs::write_atomically(&dir.join(META_PROPERTIES), self.to_text(date).as_bytes())
+    }
+
+    /// The file's content. `date` is the comment's second line, as Java's `Properties.store` writes one.
+    pub fn to_text(&self, date: &str) -> String {
         let mut text = format!("#\n#{date}\ncluster.id={}\n", self.cluster_id);
         if let Some(id) = self.directory_id {
             text += &format!("directory.id={id}\n");
         }
         text += &format!("node.id={}\nversion=1\n", self.node_id);
-        fs::write_atomically(&dir.join(META_PROPERTIES), text.as_bytes())
+        text
     }
 }
 

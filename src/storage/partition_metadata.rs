@@ -31,9 +31,9 @@ pub fn read(dir: &Path) -> Result<Option<Uuid>, StorageError> {
     }
 }
 
-/// Writes the file.
-pub fn write(dir: &Path, topic_id: Uuid) -> Result<(), StorageError> {
-    fs::write_atomically(&dir.join(PARTITION_METADATA), format!("version: 0\ntopic_id: {topic_id}").as_bytes())
+/// What the file of this topic's partitions says.
+pub fn content(topic_id: Uuid) -> Vec<u8> {
+    format!("version: 0\ntopic_id: {topic_id}").into_bytes()
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     fn the_file_is_43_bytes_and_round_trips() {
         let dir = tempfile::tempdir().expect("temporary directory");
         assert_eq!(read(dir.path()).expect("read"), None);
-        write(dir.path(), Uuid::from_u128(1)).expect("written");
+        fs::write(&dir.path().join(PARTITION_METADATA), &content(Uuid::from_u128(1))).expect("written");
         let content = fs::read(&dir.path().join(PARTITION_METADATA)).expect("read");
         assert_eq!(content, b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(content.len(), 43);

@@ -489,7 +489,7 @@ impl Segment {
             let header = batch.header();
             inner.note_batch(header, position, self.index_interval_bytes)?;
             if epochs.latest().is_none_or(|(latest, _)| header.partition_leader_epoch > latest) {
-                epochs.assign(header.partition_leader_epoch, header.base_offset)?;
+                epochs.assign(header.partition_leader_epoch, header.base_offset);
             }
             if let Some(producer_batch) = producer_batch(header, || end_txn_marker(&batch)) {
                 let mut append = producers.prepare_update(producer_batch.producer_id);

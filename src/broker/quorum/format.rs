@@ -77,9 +77,19 @@ pub fn format_if_new(options: &FormatOptions, random: &mut Random) -> Result<boo
     for dir in &options.log_dirs {
         directories.push((dir, Uuid::random(random)));
     }
+    // All that is new becomes durable together, and then, with one rename for each directory, formatted.
+    let mut unsynced: Vec<PathBuf> = Vec::new();
+    let mut renames: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let date = java_date(now_ms);
     for (dir, directory_id) in &directories {
         fs::create_dir_all(dir)?;
-        write_synced(&dir.join(BOOTSTRAP), &bootstrap)?;
+        fs::write(&dir.join(BOOTSTRAP), &bootstrap)?;
+        let meta = MetaProperties { cluster_id: cluster_id.clone(), node_id: options.node_id, directory_id: Some(*directory_id) };
+        let path = dir.join(META_PROPERTIES);
+        let tmp = fs::with_suffix(&path, ".tmp");
+        fs::write(&tmp, meta.to_text(&date).as_bytes())?;
+        unsynced.extend([dir.join(BOOTSTRAP), tmp.clone()]);
+        renames.push((tmp, path));
         if *dir == options.metadata_log_dir {
             let metadata_dir = dir.join(METADATA_DIR);
             fs::create_dir_all(&metadata_dir)?;
@@ -98,24 +108,23 @@ pub fn format_if_new(options: &FormatOptions, random: &mut Random) -> Result<boo
             let path = metadata_dir.join(SnapshotId { end_offset: 0, epoch: 0 }.file_name());
             // A first try may have left it, and it is read-only.
             fs::remove_file(&path)?;
-            write_synced(&path, &first)?;
+            fs::write(&path, &first)?;
             make_read_only(&path)?;
-            fs::sync_dir(&metadata_dir)?;
+            unsynced.extend([path, metadata_dir]);
         }
     }
-    let date = java_date(now_ms);
-    for (dir, directory_id) in directories {
-        let properties = MetaProperties { cluster_id: cluster_id.clone(), node_id: options.node_id, directory_id: Some(directory_id) };
-        properties.write(dir, &date)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::sync_dir(parent)?;
-        }
+    // The directories' entries too, so that none is formatted before the others are there.
+    let mut dirs: Vec<&Path> = directories.iter().map(|&(dir, _)| dir).collect();
+    dirs.extend(directories.iter().filter_map(|(dir, _)| dir.parent()).filter(|parent| !parent.as_os_str().is_empty()));
+    dirs.sort_unstable();
+    dirs.dedup();
+    unsynced.extend(dirs.iter().map(|dir| dir.to_path_buf()));
+    fs::sync_together(&unsynced)?;
+    for (tmp, path) in &renames {
+        fs::rename_unsynced(tmp, path)?;
     }
+    fs::sync_together(&directories.iter().map(|&(dir, _)| dir).collect::<Vec<_>>())?;
     Ok(true)
-}
-
-fn write_synced(path: &Path, content: &[u8]) -> Result<(), StorageError> {
-    fs::write_synced(path, content)
 }
 
 /// Does an unformatted directory hold what must not be taken for a new node's?

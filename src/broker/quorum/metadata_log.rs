@@ -39,6 +39,7 @@ impl MetadataLog {
         let topic_partition = TopicPartition { topic: crate::common::topic_name::CLUSTER_METADATA.to_owned(), partition: 0 };
         let options = LogOptions {
             topic_id: Some(METADATA_TOPIC_ID),
+            records_count_when_flushed: true,
             log_start_offset: start_offset,
             ..LogOptions::new(metadata_log_dir.join(METADATA_DIR), topic_partition, Arc::new(config), clock)
         };

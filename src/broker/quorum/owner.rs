@@ -68,6 +68,8 @@ pub(super) struct Owner {
     pub(super) auto_leader_rebalance: bool,
     pending: VecDeque<PendingBatch>,
     completions: Vec<Completion>,
+    /// The next commit writes it.
+    unwritten_state: Option<QuorumState>,
     bytes_since_snapshot: u64,
     last_snapshot_ms: u64,
     next_heartbeat_ms: u64,
@@ -120,6 +122,7 @@ impl Owner {
             auto_leader_rebalance: parts.auto_leader_rebalance,
             pending: VecDeque::new(),
             completions: Vec::new(),
+            unwritten_state: None,
             bytes_since_snapshot: parts.bytes_since_snapshot,
             last_snapshot_ms: now,
             next_heartbeat_ms: now + HEARTBEAT_INTERVAL_MS,
@@ -129,8 +132,8 @@ impl Owner {
         }
     }
 
-    /// Becomes leader, brings the log in order, registers the broker and unfences it once all publishers have its
-    /// registration. Two fsyncs of the log, whatever it holds.
+    /// Becomes leader, brings the log in order, registers the broker and unfences it: one commit, and one image for the publishers.
+    /// That the broker is unfenced is seen by nobody before its registration: its clients come when all publishers are done.
     pub(super) fn start(
         &mut self,
         bootstrap: &[VersionedRecord],
@@ -157,13 +160,10 @@ impl Owner {
             }
             self.append(outcome.records)?;
             self.broker_epoch.store(outcome.response.broker_epoch, Ordering::SeqCst);
+            // What it is unfenced for is published by the same commit.
+            self.heartbeat(self.log.end_offset() - 1)?;
         }
-        self.commit()?;
-        if self.broker.is_some() {
-            self.heartbeat(false)?;
-            self.commit()?;
-        }
-        Ok(())
+        self.commit()
     }
 
     /// Serves operations until [`Message::Close`] or until no handle is left.
@@ -235,7 +235,11 @@ impl Owner {
         self.handle(Event::Tick)?;
         if self.broker.is_some() && now >= self.next_heartbeat_ms {
             self.next_heartbeat_ms = now + HEARTBEAT_INTERVAL_MS;
-            self.heartbeat(true)?;
+            let state = self.controller.image().cluster.broker(self.node_id);
+            // Else it is stopping.
+            if state.is_some_and(|broker| !broker.in_controlled_shutdown && !broker.fenced) {
+                self.heartbeat(self.loader.image().provenance.offset)?;
+            }
             let stale = self.controller.fence_stale_broker();
             self.append(stale.records)?;
         }
@@ -297,8 +301,18 @@ impl Owner {
 
     /// Makes what was appended durable, publishes what is thereby committed, lets the answers go.
     fn commit(&mut self) -> Result<(), QuorumError> {
-        if !self.pending.is_empty() || self.engine.high_watermark().is_none() {
-            self.log.flush()?;
+        let state = self.unwritten_state.take();
+        if state.is_some() || !self.pending.is_empty() || self.engine.high_watermark().is_none() {
+            // Differs: with other voters the state must be durable before any of them hears of it. The answers of the only voter come
+            // after both, and its epoch can be told from its log, so that the two need not wait for each other.
+            let state = state.map(|state| self.state_text(&state));
+            let (log, path) = (&mut self.log, &self.quorum_state_path);
+            std::thread::scope(|scope| {
+                let persisted = state.map(|text| scope.spawn(move || fs::write_atomically(path, text.as_bytes())));
+                log.flush().map_err(QuorumError::from)?;
+                let persisted = persisted.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                persisted.transpose().map_err(QuorumError::from)
+            })?;
             let end_offset = self.log.end_offset();
             self.handle(Event::Flushed { end_offset })?;
         }
@@ -311,7 +325,7 @@ impl Owner {
     fn handle(&mut self, event: Event) -> Result<(), QuorumError> {
         for command in self.engine.handle(event, self.clock.monotonic_ms()) {
             match command {
-                Command::Persist(state) => self.persist(&state)?,
+                Command::Persist(state) => self.unwritten_state = Some(state),
                 Command::AppendControl { epoch, records } => {
                     let batch = control_batch(self.log.end_offset(), epoch, self.clock.now_ms(), &records)?;
                     self.log.append(&batch)?;
@@ -330,11 +344,10 @@ impl Owner {
         Ok(())
     }
 
-    fn persist(&self, state: &QuorumState) -> Result<(), QuorumError> {
+    fn state_text(&self, state: &QuorumState) -> String {
         let voters = self.engine.voters();
         let ids: Vec<i32> = voters.latest().map(|voters| voters.iter().map(|voter| voter.key.id).collect()).unwrap_or_default();
-        let text = state.to_text(voters.kraft_version(), ids.into_iter());
-        Ok(fs::write_atomically(&self.quorum_state_path, text.as_bytes())?)
+        state.to_text(voters.kraft_version(), ids.into_iter())
     }
 
     /// Hands what lies below the high watermark to the publishers.
@@ -353,18 +366,13 @@ impl Owner {
         Ok(())
     }
 
-    /// The broker of this node says that it is alive and has read what was published.
-    fn heartbeat(&mut self, registered: bool) -> Result<(), QuorumError> {
+    /// The broker of this node says that it is alive and has read the metadata up to this offset.
+    fn heartbeat(&mut self, current_metadata_offset: i64) -> Result<(), QuorumError> {
         let broker_epoch = self.broker_epoch.load(Ordering::SeqCst);
-        let state = self.controller.image().cluster.broker(self.node_id);
-        if registered && state.is_none_or(|broker| broker.in_controlled_shutdown || broker.fenced) {
-            // It is stopping.
-            return Ok(());
-        }
         let request = BrokerHeartbeatRequest {
             broker_id: self.node_id,
             broker_epoch,
-            current_metadata_offset: self.loader.image().provenance.offset,
+            current_metadata_offset,
             cordoned_log_dirs: Some(Vec::new()),
             ..Default::default()
         };
