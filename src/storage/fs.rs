@@ -9,6 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
 use super::errors::StorageError;
 
@@ -57,31 +59,31 @@ pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)]) -> Result<(), StorageE
 }
 
 /// Syncs files and directories at the same time: a file system with a journal commits once for all syncs that come together.
-pub fn sync_together(paths: &[impl AsRef<Path> + Sync]) -> Result<(), StorageError> {
+pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
     const THREADS: usize = 8;
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(failed(path));
-    for group in paths.chunks(THREADS) {
-        let Some((first, others)) = group.split_first() else { continue };
-        group.iter().try_for_each(|path| faults::check(path.as_ref()))?;
-        std::thread::scope(|scope| {
-            let mut syncing = Vec::with_capacity(others.len());
-            for path in others {
-                let started = std::thread::Builder::new().spawn_scoped(scope, move || sync(path.as_ref()));
-                // Without a thread, one after the other.
-                syncing.push(started.map_err(|_| sync(path.as_ref())));
-            }
-            let mut result = sync(first.as_ref());
-            for syncing in syncing {
-                let synced = match syncing {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                    Err(synced) => synced,
-                };
-                result = result.and(synced);
-            }
-            result
-        })?;
+    for path in paths {
+        faults::check(path.as_ref())?;
     }
-    Ok(())
+    let (sender, results) = mpsc::channel();
+    let paths: Arc<[PathBuf]> = paths.iter().map(|path| path.as_ref().to_owned()).collect();
+    let next = Arc::new(AtomicUsize::new(0));
+    let work = {
+        let (paths, sender) = (Arc::clone(&paths), sender);
+        move || {
+            while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let synced = File::open(path).and_then(|file| file.sync_all()).map_err(failed(path));
+                let _ = sender.send(synced);
+            }
+        }
+    };
+    for _ in 1..paths.len().min(THREADS) {
+        // Without it there is only less help. It is not waited for: on a busy machine it may begin when all is done.
+        let _ = std::thread::Builder::new().name("sync".to_owned()).spawn(work.clone());
+    }
+    work();
+    drop(work);
+    let lost = |path| StorageError::new(path, io::Error::other("a sync came to no end"));
+    paths.iter().map(|path| results.recv().unwrap_or_else(|_| Err(lost(path)))).fold(Ok(()), Result::and)
 }
 
 /// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
