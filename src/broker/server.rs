@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -50,6 +50,8 @@ pub struct Broker {
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) groups: Arc<GroupCoordinator>,
+    /// Turns of appends that may take long to check: as many as there are processors.
+    pub(crate) heavy_appends: Semaphore,
     shutdown: watch::Sender<bool>,
 }
 
@@ -164,7 +166,7 @@ impl Server {
 
         let bound = bind(&config).await?;
         let advertised = advertise(&config, &bound);
-        let address = advertised.first().map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).unwrap_or_default();
+        let address = advertised.first().map(|endpoint| host_and_port(&endpoint.host, endpoint.port)).unwrap_or_default();
 
         let metadata = Arc::new(MetadataCache::new());
         let log_configs = {
@@ -201,6 +203,7 @@ impl Server {
             metadata,
             replicas,
             groups,
+            heavy_appends: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         });
 
         let quota = ConnectionQuota::new(config.max_connections, config.max_connections_per_ip);
@@ -282,13 +285,18 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {
                 endpoint.listener, endpoint.security_protocol
             )));
         }
-        let address = || format!("{}:{}", endpoint.host.as_deref().unwrap_or("0.0.0.0"), endpoint.port);
+        let address = || host_and_port(endpoint.host.as_deref().unwrap_or("0.0.0.0"), endpoint.port);
         let failed = |source| StartError::Listen { address: address(), source };
         let sockets = listener::bind(endpoint.host.as_deref(), endpoint.port, SocketOptions::of(config)).await.map_err(failed)?;
         let port = sockets[0].local_addr().map_err(failed)?.port();
         bound.push(Bound { name: endpoint.listener.as_str().into(), sockets, port });
     }
     Ok(bound)
+}
+
+/// As bootstrap.servers takes it: an IPv6 address in brackets.
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// What clients are told to connect to: the configured names, with the ports that were chosen and a name for "all addresses".

@@ -4,9 +4,11 @@
 //! timestamps within bounds. It is kept as it is but for its header, unless the topic wants another codec or the records' offsets
 //! have gaps; then it is written anew.
 //!
-//! Invariant: nothing here needs the log's lock; offsets and epoch are stamped later ([`StampedBatch::set_offset_and_epoch`]).
+//! Invariants: nothing here needs the log's lock; offsets and epoch are stamped later ([`StampedBatch::set_offset_and_epoch`]). What a
+//! client's batch costs in memory and time is bounded, whatever it inflates to.
 //!
-//! Differs: what this node itself writes (coordinators, the Raft leader) is checked as a whole, not record by record. A client's
+//! Differs: a batch that inflates to more than [`Validator::limits`] is too large; only the first [`MAX_RECORD_ERRORS`] records at
+//! fault are named. What this node itself writes (coordinators, the Raft leader) is checked as a whole, not record by record. A client's
 //! uncompressed batch with gaps between its offsets is renumbered, as a compressed one is.
 
 use std::borrow::Cow;
@@ -21,6 +23,13 @@ use super::config::LogConfig;
 use super::errors::{AppendError, RecordError};
 use super::log::AppendOrigin;
 use super::segment::StampedBatch;
+
+/// Records at fault that an answer names one by one. A compressed batch can have a thousand times more records than bytes.
+const MAX_RECORD_ERRORS: usize = 10_000;
+/// What any batch may inflate to, in bytes: some tenths of a second of a processor.
+const INFLATED_BATCH_BYTES: u64 = 256 << 20;
+/// Where `max.message.bytes` is large, a batch may inflate to this many times as much.
+const INFLATED_BATCH_RATIO: u64 = 64;
 
 /// Batches ready to be stamped and appended.
 pub(super) struct Validated<'a> {
@@ -93,7 +102,7 @@ impl Validator<'_> {
         let target =
             if header.is_control() && source == Compression::None { None } else { self.config.compression_type.recompress(source) };
         let records = if from_client {
-            self.validate_records(&batch)?
+            self.validate_records(&batch, target)?
         } else {
             RecordsFound { max_timestamp: header.max_timestamp, offsets_are_dense: true }
         };
@@ -112,27 +121,48 @@ impl Validator<'_> {
         Ok(stamped)
     }
 
-    /// Walks the records without keeping any: structure, keys, timestamps.
-    fn validate_records(&self, batch: &BatchView<'_>) -> Result<RecordsFound, AppendError> {
+    /// What a batch may inflate to. A batch that is to be stored without compression is too large already when its records are.
+    fn limits(&self, target: Option<Compression>) -> DecompressionLimits {
+        let max_message_bytes = self.config.max_message_bytes.max(0) as u64;
+        let max_batch_bytes = match target {
+            Some(Compression::None) => max_message_bytes,
+            _ => INFLATED_BATCH_BYTES.max(max_message_bytes.saturating_mul(INFLATED_BATCH_RATIO)),
+        };
+        let default = DecompressionLimits::default();
+        let max_record_bytes = default.max_record_bytes.min(usize::try_from(max_batch_bytes).unwrap_or(usize::MAX));
+        DecompressionLimits { max_record_bytes, max_batch_bytes }
+    }
+
+    /// Walks the records without keeping any: structure, keys, timestamps. `target`: what the batch is to be recompressed with.
+    fn validate_records(&self, batch: &BatchView<'_>, target: Option<(Compression, Option<i32>)>) -> Result<RecordsFound, AppendError> {
         let (header, config) = (batch.header(), self.config);
         let compacted = config.cleanup_policy.compact;
         let creates_time = config.message_timestamp_type == TimestampType::CreateTime;
         let (before, after) = (config.message_timestamp_before_max_ms, config.message_timestamp_after_max_ms);
         let mut found = RecordsFound { max_timestamp: -1, offsets_are_dense: true };
         let mut errors: Vec<RecordError> = Vec::new();
+        let mut error_count: usize = 0;
         let mut timestamp_is_at_fault = false;
-        for (index, record) in batch.summaries(DecompressionLimits::default()).enumerate() {
+        let limits = self.limits(target.map(|(codec, _)| codec));
+        for (index, record) in batch.summaries(limits).enumerate() {
             let record = record.map_err(|error| self.refused(error))?;
             found.offsets_are_dense &= record.offset == header.base_offset + index as i64;
             found.max_timestamp = found.max_timestamp.max(record.timestamp);
             let age = self.now_ms.wrapping_sub(record.timestamp);
-            let message = if compacted && record.key_len.is_none() {
+            let without_key = compacted && record.key_len.is_none();
+            let out_of_range = creates_time && record.timestamp != -1 && !(age <= before && age.wrapping_neg() <= after);
+            let wrong_type = (!creates_time || record.timestamp == -1) && header.timestamp_type() == TimestampType::LogAppendTime;
+            if !(without_key || out_of_range || wrong_type) {
+                continue;
+            }
+            timestamp_is_at_fault |= !without_key;
+            error_count += 1;
+            if errors.len() == MAX_RECORD_ERRORS {
+                continue;
+            }
+            let message = if without_key {
                 format!("Compacted topic cannot accept message without key in topic partition {}", self.topic_partition)
-            } else if creates_time && record.timestamp != -1 {
-                if age <= before && age.wrapping_neg() <= after {
-                    continue;
-                }
-                timestamp_is_at_fault = true;
+            } else if out_of_range {
                 format!(
                     "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
                     record.timestamp,
@@ -140,14 +170,11 @@ impl Validator<'_> {
                     self.now_ms.wrapping_sub(before),
                     self.now_ms.wrapping_add(after)
                 )
-            } else if header.timestamp_type() == TimestampType::LogAppendTime {
-                timestamp_is_at_fault = true;
+            } else {
                 format!(
                     "Invalid timestamp type in message with offset {}. Producer should not set timestamp type to LogAppendTime.",
                     record.offset
                 )
-            } else {
-                continue;
             };
             errors.push(RecordError { batch_index: index as i32, message });
         }
@@ -165,7 +192,7 @@ impl Validator<'_> {
             .collect();
         let message = format!(
             "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at most: [{}]",
-            errors.len(),
+            error_count,
             shown.join(", ")
         );
         Err(AppendError::InvalidRecord { message, record_errors: errors })
@@ -182,7 +209,7 @@ impl Validator<'_> {
         if self.config.message_timestamp_type == TimestampType::LogAppendTime {
             builder = builder.log_append_time(self.now_ms);
         }
-        for (offset, record) in (header.base_offset..).zip(batch.records()) {
+        for (offset, record) in (header.base_offset..).zip(batch.records_within(self.limits(Some(compression)))) {
             let mut record = record.map_err(|error| self.refused(error))?;
             record.offset = offset;
             builder.append_record(&record).map_err(|error| self.refused(error))?;
@@ -401,6 +428,68 @@ mod tests {
                 assert_eq!(view.header().max_timestamp, NOW_MS + 1);
             }
         }
+    }
+
+    /// A batch whose payload is `records` as zstd, with a count and a whole checksum.
+    fn zstd_batch(records: &[u8], count: i32) -> Vec<u8> {
+        let mut bytes = batch(Compression::Zstd, &[(NOW_MS, None)]);
+        bytes.truncate(BATCH_OVERHEAD);
+        Compression::Zstd.compress_into(None, records, &mut bytes).expect("compressed");
+        let length = (bytes.len() - 12) as i32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_batch_that_inflates_beyond_all_measure_is_too_large() {
+        // One record of 300 MB, in some tens of kilobytes.
+        let mut records = Vec::new();
+        let body = 300_000_000_u32;
+        let mut zigzag = body * 2;
+        while zigzag >= 0x80 {
+            records.push(zigzag as u8 | 0x80);
+            zigzag >>= 7;
+        }
+        records.push(zigzag as u8);
+        // Attributes, timestamp, offset, no key; then a value that is almost all of the body.
+        records.extend_from_slice(&[0, 0, 0, 1]);
+        let mut zigzag = (body - 4 - 5 - 1) * 2;
+        while zigzag >= 0x80 {
+            records.push(zigzag as u8 | 0x80);
+            zigzag >>= 7;
+        }
+        records.push(zigzag as u8);
+        records.resize(records.len() + (body - 4 - 5) as usize, 0);
+        let bytes = zstd_batch(&records, 1);
+        drop(records);
+        assert!(bytes.len() < 100_000);
+        let error = validate(&bytes, &LogConfig::default()).err();
+        assert!(matches!(error, Some(AppendError::MessageTooLarge(_))), "{error:?}");
+        let config = LogConfig { max_message_bytes: 8 << 20, ..LogConfig::default() };
+        assert!(validate(&bytes, &config).is_ok(), "a larger max.message.bytes allows more");
+        let config = LogConfig { compression_type: CompressionType::Uncompressed, ..config };
+        let error = validate(&bytes, &config).err();
+        assert!(matches!(error, Some(AppendError::MessageTooLarge(_))), "{error:?}");
+    }
+
+    #[test]
+    fn of_very_many_records_at_fault_only_the_first_are_named() {
+        let count = 50_000;
+        let mut records = Vec::new();
+        for offset in 0..count {
+            // Length, attributes, timestamp, offset (three bytes), no key, no value, no headers.
+            let zigzag = offset * 2;
+            records.extend_from_slice(&[16, 0, 0, zigzag as u8 | 0x80, (zigzag >> 7) as u8 | 0x80, (zigzag >> 14) as u8, 1, 1, 0]);
+        }
+        let bytes = zstd_batch(&records, count);
+        let config = LogConfig { cleanup_policy: CleanupPolicy { compact: true, delete: false }, ..LogConfig::default() };
+        let Err(AppendError::InvalidRecord { record_errors, message }) = validate(&bytes, &config) else { panic!("accepted") };
+        assert_eq!(record_errors.len(), MAX_RECORD_ERRORS);
+        assert!(message.contains("due to 50000 record errors in total"), "{message}");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Differs: transactions are not served yet, so a transactional batch is INVALID_TXN_STATE.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -20,7 +20,7 @@ use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::common::topic_name;
 use crate::metadata::image::MetadataImage;
-use crate::protocol::batch::{BatchError, Batches};
+use crate::protocol::batch::{BatchError, BatchHeader, Batches};
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -36,6 +36,10 @@ use crate::storage::log::AppendOrigin;
 
 /// The client that may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+/// From this size on a compressed batch may take a noticeable time to check, if it was made for that.
+const HEAVY_BATCH_BYTES: usize = 16 * 1024;
+/// After an append that took this long others have their turn.
+const LONG_APPEND: Duration = Duration::from_millis(2);
 
 /// A refusal of one partition's records.
 #[derive(Debug)]
@@ -79,7 +83,8 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let mut pending = Vec::new();
     let mut responses: Vec<TopicProduceResponse> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
-        responses.push(append_topic(broker, ctx, &image, acks, topic, responses.len(), &mut pending));
+        let topic_at = responses.len();
+        responses.push(append_topic(broker, ctx, &image, acks, topic, topic_at, &mut pending).await);
     }
     if acks == 0 {
         let failed = responses.iter().flat_map(|topic| topic.partition_responses.iter().map(move |partition| (topic, partition)));
@@ -101,7 +106,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     Answer::Response(ProduceResponse { responses, node_endpoints, ..Default::default() })
 }
 
-fn append_topic(
+async fn append_topic(
     broker: &Broker,
     ctx: &RequestContext,
     image: &MetadataImage,
@@ -126,9 +131,26 @@ fn append_topic(
     for data in topic.partition_data {
         let index = data.index;
         let partition_at = response.partition_responses.len();
+        let is_heavy = is_heavy(&data);
         let appended = match refusal {
             Some(code) => Err(code.into()),
-            None => append_partition(broker, ctx, acks, &response.name, by_id.then_some(response.topic_id), data),
+            None => {
+                let topic_id = by_id.then_some(response.topic_id);
+                let append = || append_partition(broker, ctx, acks, &response.name, topic_id, data);
+                if is_heavy {
+                    // Only as many at once as there are processors, and no other task waits behind any of them.
+                    let _turn = broker.heavy_appends.acquire().await;
+                    tokio::task::block_in_place(append)
+                } else {
+                    let started = Instant::now();
+                    let appended = append();
+                    if started.elapsed() > LONG_APPEND {
+                        // A request may have a thousand of these.
+                        tokio::task::yield_now().await;
+                    }
+                    appended
+                }
+            }
         };
         response.partition_responses.push(match appended {
             Ok((appended, wait_for)) => {
@@ -145,6 +167,13 @@ fn append_topic(
         });
     }
     response
+}
+
+/// May the records take long to check? A compressed batch can inflate to some thousand times its size.
+fn is_heavy(data: &PartitionProduceData) -> bool {
+    let Some(Records::Bytes(records)) = &data.records else { return false };
+    records.len() > HEAVY_BATCH_BYTES
+        && BatchHeader::parse(records).is_ok_and(|header| header.compression().is_ok_and(|codec| codec != Compression::None))
 }
 
 type Appended = (PartitionProduceResponse, Option<(Arc<Partition>, i32, i64)>);

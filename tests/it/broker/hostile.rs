@@ -116,6 +116,27 @@ fn a_corrupt_batch_is_refused_and_nothing_of_it_is_stored() {
 }
 
 #[test]
+fn a_decompression_bomb_is_refused_and_others_are_served_meanwhile() {
+    let broker = Broker::start();
+    let mut other = broker.connect();
+    other.create_topic("bombed", 1);
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.append(0, None, Some(&vec![0; 300_000_000]), &[]).expect("appended");
+    let bomb = builder.finish().expect("finished");
+    assert!(bomb.len() < 100_000);
+    let mut senders: Vec<Connection> = (0..8).map(|_| broker.connect()).collect();
+    for sender in &mut senders {
+        sender.send(&produce_request("bombed", 0, bomb.clone(), -1), 9);
+    }
+    assert_eq!(other.produce("bombed", 0, batch(&["harmless"]), -1).base_offset, 0);
+    for sender in &mut senders {
+        let response = sender.receive::<ProduceRequest>(9).expect("an answer");
+        assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::MessageTooLarge.code());
+    }
+    assert_eq!(values(&other.fetch("bombed", 0, 0)), [(0, "harmless".to_owned())]);
+}
+
+#[test]
 fn an_error_with_acks_0_closes_the_connection() {
     let broker = Broker::start();
     let mut connection = broker.connect();
