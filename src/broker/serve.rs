@@ -184,7 +184,9 @@ fn start_logging() {
     let filter = EnvFilter::try_from_env("KAFKA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second call in one process (a test) keeps the first.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).try_init();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // What cannot be written (a log file on a full disk, a pipe that nobody reads) is lost: to complain on standard error is to panic.
+    let _ = logging.log_internal_errors(false).try_init();
 }
 
 fn run(options: Options) -> anyhow::Result<()> {

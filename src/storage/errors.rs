@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 /// A failed file operation: which file and why. It has already taken the file's log directory offline when this is seen.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{path}: {source}", path = path.display())]
+#[error("{path}: {reason}", path = path.display())]
 pub struct StorageError {
     pub path: PathBuf,
-    pub source: Arc<std::io::Error>,
+    /// Not called `source`: the text above says it, and whoever prints the chain of causes would say it twice.
+    pub reason: Arc<std::io::Error>,
 }
 
 impl StorageError {
-    pub fn new(path: impl Into<PathBuf>, source: std::io::Error) -> StorageError {
-        StorageError { path: path.into(), source: Arc::new(source) }
+    pub fn new(path: impl Into<PathBuf>, reason: std::io::Error) -> StorageError {
+        StorageError { path: path.into(), reason: Arc::new(reason) }
     }
 }
 

@@ -82,7 +82,8 @@ impl Session {
         let Ok(filter) = tracing_subscriber::EnvFilter::try_new(filter) else { return };
         let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(self.terminals.stderr);
         // A second subscriber in one process (a test) is refused, and the first goes on.
-        let _ = logging.try_init();
+        // What cannot be written is lost: to complain on standard error, of all places, is to panic.
+        let _ = logging.log_internal_errors(false).try_init();
     }
 
     pub(crate) fn program(&self) -> &str {

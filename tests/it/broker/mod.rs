@@ -52,7 +52,12 @@ impl Broker {
 
     /// A broker on a free port, with these options besides.
     pub(crate) fn start_with(options: &[&str]) -> Broker {
-        let mut child = command(options).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().expect("the broker starts");
+        Broker::start_command(command(options).args(["--listen", "127.0.0.1:0"]))
+    }
+
+    /// The broker that `command` starts.
+    pub(crate) fn start_command(command: &mut Command) -> Broker {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the broker starts");
         let stdout = child.stdout.take().expect("a piped stdout");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {

@@ -58,3 +58,33 @@ fn a_directory_that_cannot_be_made_is_named() {
     let error = fails(&["--data", &dir.display().to_string(), "--listen", "127.0.0.1:0"]);
     assert!(error.contains(&dir.display().to_string()), "{error}");
 }
+
+#[test]
+fn the_cause_of_a_failure_is_said_once() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let error = fails(&["--data", &file.path().join("below").display().to_string(), "--listen", "127.0.0.1:0"]);
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_does_not_stop_the_broker() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+    let mut command = command(&["--ephemeral", "--listen", "127.0.0.1:0"]);
+    let broker = Broker::start_command(command.env("KAFKA_LOG", "info").stderr(full));
+    let mut connection = broker.connect();
+    connection.create_topic("unlogged", 1);
+    assert_eq!(connection.produce("unlogged", 0, batch(&["x"]), -1).base_offset, 0);
+    assert_eq!(broker.terminate(), Some(0));
+}
+
+#[test]
+fn an_ipv6_address_is_told_in_brackets() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let broker = Broker::start_command(command(&["--ephemeral"]).args(["--listen", "[::1]:0"]));
+    assert!(broker.ready.contains(" on [::1]:"), "{}", broker.ready);
+    let mut connection = broker.connect();
+    connection.create_topic("six", 1);
+}
