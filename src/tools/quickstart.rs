@@ -91,6 +91,8 @@ impl Broker {
     fn start() -> anyhow::Result<Broker> {
         let mut process = Process::new(std::env::current_exe().context("cannot find this executable")?)
             .args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--override", "group.initial.rebalance.delay.ms=0"])
+            // The tools speak here; the broker only when something is wrong, unless someone asked to hear it.
+            .env("KAFKA_LOG", std::env::var_os("KAFKA_LOG").unwrap_or_else(|| "warn".into()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
