@@ -75,11 +75,18 @@ impl Sequences {
     }
 
     /// May this batch, the first in the queue, be sent now?
+    ///
+    /// Differs: the first batch of an epoch goes alone until it is acknowledged. A leader that knows nothing of a producer takes any
+    /// sequence for its first, so a second batch that overtakes a first one refused for a passing reason (the leader was not ready yet)
+    /// would leave the first out of order for good.
     pub(super) fn may_send(&self, batch: u64, current: ProducerIdAndEpoch) -> bool {
         match self.position(batch) {
             // A batch that is sent again goes alone, and those behind it wait for it.
             Some(at) => at == 0,
-            None => (self.in_flight.is_empty() || self.producer == Some(current)) && self.unresolved.is_none(),
+            None => {
+                let begun = self.producer == Some(current) && self.last_acked_sequence != NO_SEQUENCE;
+                (self.in_flight.is_empty() || begun) && self.unresolved.is_none()
+            }
         }
     }
 
@@ -206,12 +213,25 @@ mod tests {
     #[test]
     fn sequences_follow_each_other_and_a_retry_goes_alone() {
         let mut sequences = Sequences::default();
-        assert_eq!(sequences.assign(1, 3, FIRST).base_sequence, 0);
-        assert_eq!(sequences.assign(2, 2, FIRST).base_sequence, 3);
+        assert_eq!(sequences.assign(0, 1, FIRST).base_sequence, 0);
+        sequences.acknowledged(0, 99);
+        assert_eq!(sequences.assign(1, 3, FIRST).base_sequence, 1);
+        assert_eq!(sequences.assign(2, 2, FIRST).base_sequence, 4);
         assert!(sequences.may_send(1, FIRST));
         assert!(!sequences.may_send(2, FIRST), "the one before it comes first");
         assert!(sequences.may_send(3, FIRST), "a new one may follow");
         sequences.acknowledged(1, 100);
+        assert!(sequences.may_send(2, FIRST));
+    }
+
+    #[test]
+    fn the_first_batch_of_an_epoch_goes_alone_until_it_is_acknowledged() {
+        let mut sequences = Sequences::default();
+        assert!(sequences.may_send(1, FIRST));
+        sequences.assign(1, 3, FIRST);
+        assert!(!sequences.may_send(2, FIRST), "a leader that knows nothing would take it for the first");
+        assert!(sequences.may_send(1, FIRST), "again, after a passing error");
+        sequences.acknowledged(1, 0);
         assert!(sequences.may_send(2, FIRST));
     }
 

@@ -87,13 +87,11 @@ pub(crate) fn command() -> Command {
         .next_help_heading("Records")
         .args([
             value("topic", "TOPIC", "The topic to send to (with --input json: in place of the records' own)"),
-            value("input", "FORMAT", "What standard input holds [default: lines]")
-                .value_parser(["lines", "json"])
-                .long_help(
-                    "What standard input holds: lines, or json, one object a line as kafka-console-consumer --output json prints them: \
+            value("input", "FORMAT", "What standard input holds [default: lines]").value_parser(["lines", "json"]).long_help(
+                "What standard input holds: lines, or json, one object a line as kafka-console-consumer --output json prints them: \
                      {\"topic\", \"partition\", \"timestamp\", \"headers\": [{\"key\", \"value\"}], \"key\", \"value\"}, of which only \
                      value must be there. Bytes that are no text are {\"base64\": \"…\"} [default: lines]",
-                ),
+            ),
             value("reader-property", "NAME=VALUE", "How a line becomes a record, such as parse.key=true; may be repeated")
                 .long_help(READER_PROPERTY_HELP),
             file("reader-config", "Properties file for the line reader; --reader-property goes before it"),
