@@ -1,3 +1,5 @@
+//! `kafka-console-producer`, as a program of its own.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,3 +1,5 @@
+//! `kafka-consumer-groups`, as a program of its own.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

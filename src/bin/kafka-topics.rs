@@ -1,3 +1,5 @@
+//! `kafka-topics`, as a program of its own.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

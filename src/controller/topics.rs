@@ -271,7 +271,7 @@ impl Controller {
         crate::metadata::snapshot::partition_record(topic_id, index, partition, self.metadata_version())
     }
 
-    /// CreatePartitions; see [`crate::broker::quorum::ControllerHandle::create_partitions`].
+    /// CreatePartitions: more partitions, never fewer, as `ReplicationControlManager.createPartitions`.
     pub fn create_partitions(&mut self, request: &CreatePartitionsRequest) -> Outcome<CreatePartitionsResponse> {
         let (mut seen, mut duplicates) = (BTreeSet::new(), BTreeSet::new());
         for topic in &request.topics {
@@ -361,7 +361,7 @@ impl Controller {
         Ok(records)
     }
 
-    /// DeleteTopics; see [`crate::broker::quorum::ControllerHandle::delete_topics`].
+    /// DeleteTopics, by name or id, as `ReplicationControlManager.deleteTopics`.
     ///
     /// Differs: answers come in the order of the request, the impossible ones first; Kafka shuffles them to hide which topics
     /// exist, which matters only with an authorizer.

@@ -16,6 +16,3 @@ pub mod record;
 pub mod replay;
 pub mod schema;
 pub mod snapshot;
-
-#[cfg(test)]
-mod golden_tests;

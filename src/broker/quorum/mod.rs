@@ -375,4 +375,6 @@ fn controller_registration(node_id: i32, endpoint: &VoterEndpoint, random: &mut 
 }
 
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests;

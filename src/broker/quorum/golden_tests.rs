@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::image::*;
-use super::loader::{CommittedBatch, Loader};
-use super::record::{MetadataRecord, VersionedRecord};
-use super::snapshot;
+use crate::metadata::image::*;
+use crate::metadata::loader::{CommittedBatch, Loader};
+use crate::metadata::record::{MetadataRecord, VersionedRecord};
+use crate::metadata::snapshot;
 use crate::raft::control::{BatchContent, data_batch, read_batches};
 use crate::raft::snapshot::Snapshot;
 
-const LOG: &[u8] = include_bytes!("../../tests/golden/metadata/kafka-4.3.log");
-const SNAPSHOT: &[u8] = include_bytes!("../../tests/golden/metadata/00000000000000000369-0000000002.checkpoint");
+const LOG: &[u8] = include_bytes!("../../../tests/golden/metadata/kafka-4.3.log");
+const SNAPSHOT: &[u8] = include_bytes!("../../../tests/golden/metadata/00000000000000000369-0000000002.checkpoint");
 const SNAPSHOT_END: i64 = 369;
 
 /// The image after all records below `end_offset`.
