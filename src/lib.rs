@@ -33,7 +33,7 @@
 //! - [`broker`]: sockets, dispatch, handlers, the wiring of a node.
 //! - [`coordinator`], [`controller`], [`replication`]: groups; the metadata's owner; partitions and their waiting requests.
 //!   Invariant: the first two hold no socket, file, clock or random source.
-//! - [`client`], [`metadata`], [`raft`], [`security`], [`storage`]: the client core; images and configs; consensus; who may do what; logs on disk.
+//! - [`client`], [`metadata`], [`raft`], [`storage`]: the client core; images and configs; consensus; logs on disk.
 //!   Invariant: `storage` is synchronous and the only module that touches files.
 //! - [`protocol`]: the wire. Invariant: nothing read from it allocates more than came with it.
 //! - [`common`]: time, chance, identifiers. Invariant: the only door to clocks and random numbers.
@@ -53,6 +53,5 @@ pub mod metadata;
 pub mod protocol;
 pub mod raft;
 pub mod replication;
-pub mod security;
 pub mod storage;
 pub mod tools;

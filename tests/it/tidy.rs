@@ -12,12 +12,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage", &["common", "protocol"]),
     ("raft", &["common", "protocol", "storage"]),
     ("metadata", &["common", "protocol", "storage"]),
-    ("security", &["common", "protocol", "metadata"]),
-    ("client", &["common", "protocol", "security"]),
+    ("client", &["common", "protocol"]),
     ("replication", &["common", "protocol", "storage", "metadata", "client"]),
     ("controller", &["common", "protocol", "metadata"]),
     ("coordinator", &["common", "protocol", "metadata"]),
-    ("broker", &["common", "protocol", "storage", "raft", "metadata", "security", "client", "replication", "controller", "coordinator"]),
+    ("broker", &["common", "protocol", "storage", "raft", "metadata", "client", "replication", "controller", "coordinator"]),
     ("tools", &["common", "protocol", "client"]),
 ];
 
