@@ -195,17 +195,33 @@ async fn a_copy_of_the_directory_at_any_moment_starts() {
     node.handle.close().await;
 }
 
+/// Copies a directory that a node is writing to. A file that was renamed between the listing and its copy makes this a copy of no single
+/// moment, so it begins again.
 fn copy_dir(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("listed") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            std::fs::create_dir_all(&target).expect("created");
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copied");
+    loop {
+        match try_copy_dir(from, to) {
+            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::remove_dir_all(to).expect("removed");
+                std::fs::create_dir_all(to).expect("created");
+            }
+            Err(error) => panic!("{}: {error}", from.display()),
         }
     }
+}
+
+fn try_copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            try_copy_dir(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
