@@ -11,9 +11,6 @@
 //! Invariant: [`read`] of [`write`]'s line gives the same record, and a line that is not of this shape is an error that names its field:
 //! nothing is left out in silence.
 
-// Each of the two console tools uses its half.
-#![allow(dead_code)]
-
 use std::fmt;
 
 use base64::Engine;
