@@ -1,5 +1,5 @@
 //! The group coordinator on this broker: its shards over the real `__consumer_offsets`, and the checks that come before a shard is asked.
-//! Source: `GroupCoordinatorService`, `CoordinatorLoaderImpl`, `CoordinatorPartitionWriter`.
+//! Source: `GroupCoordinatorService`.
 //!
 //! Which shards are here follows the metadata ([`Publisher`]): a partition that this broker leads is loaded from its log and served; until
 //! it is loaded, clients are told COORDINATOR_LOAD_IN_PROGRESS, elsewhere NOT_COORDINATOR. Register after [`Replicas`], whose partitions
@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::config::BrokerConfig;
+use super::coordinator_log::CoordinatorLog;
 use super::request_context::RequestContext;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
@@ -18,11 +17,10 @@ use crate::common::uuid::Uuid;
 use crate::coordinator::group::config::GroupCoordinatorConfig;
 use crate::coordinator::group::{ClientContext, GroupShard, ParkedResponse, validate_join_group};
 use crate::coordinator::java_hash;
-use crate::coordinator::runtime::{Effects, Loader, LogEntry, PartitionWriter, Runtime};
+use crate::coordinator::runtime::{Effects, Runtime};
 use crate::metadata::delta::MetadataDelta;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::publisher::Publisher;
-use crate::protocol::batch::{BatchBuilder, Batches, ControlRecordType};
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -34,16 +32,11 @@ use crate::protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest,
     OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
 };
-use crate::protocol::records::Records;
-use crate::replication::partition::Partition;
 use crate::replication::replicas::Replicas;
-use crate::replication::waiters::Waiter;
-use crate::storage::fs;
-use crate::storage::log::{AppendOrigin, FetchIsolation};
 
 /// The group coordinator. Shared as an `Arc`.
 pub(crate) struct GroupCoordinator {
-    runtime: Arc<Runtime<GroupShard, OffsetsLog>>,
+    runtime: Arc<Runtime<GroupShard, CoordinatorLog>>,
     config: GroupCoordinatorConfig,
     replicas: Arc<Replicas>,
     tasks: tokio::runtime::Handle,
@@ -53,7 +46,8 @@ impl GroupCoordinator {
     /// A coordinator without shards; they come with the first metadata. Must be called within a tokio runtime.
     pub(crate) fn new(config: &BrokerConfig, clock: Arc<dyn Clock>, replicas: Arc<Replicas>) -> GroupCoordinator {
         let group_config = group_config(config);
-        let log = Arc::new(OffsetsLog {
+        let log = Arc::new(CoordinatorLog {
+            topic: topic_name::CONSUMER_OFFSETS,
             replicas: Arc::clone(&replicas),
             clock: Arc::clone(&clock),
             compression: u8::try_from(config.offsets_topic_compression_codec)
@@ -279,118 +273,4 @@ fn group_config(config: &BrokerConfig) -> GroupCoordinatorConfig {
         offsets_commit_timeout_ms: u64::try_from(config.offsets_commit_timeout_ms).unwrap_or(0),
         ..GroupCoordinatorConfig::default()
     }
-}
-
-/// `__consumer_offsets` as the coordinator's log.
-struct OffsetsLog {
-    replicas: Arc<Replicas>,
-    clock: Arc<dyn Clock>,
-    compression: Compression,
-    load_buffer_bytes: usize,
-}
-
-impl OffsetsLog {
-    fn partition(&self, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
-        self.replicas.partition(topic_name::CONSUMER_OFFSETS, partition)
-    }
-}
-
-impl PartitionWriter for OffsetsLog {
-    async fn append(&self, partition: i32, leader_epoch: i32, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, ErrorCode> {
-        let partition = self.partition(partition)?;
-        if partition.leader_epoch() != leader_epoch {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        let now_ms = self.clock.now_ms();
-        let mut builder = BatchBuilder::new(self.compression);
-        for (key, value) in &records {
-            builder.append(now_ms, Some(key), value.as_deref(), &[]).map_err(|error| error.error_code())?;
-        }
-        let batch = builder.finish().map_err(|error| error.error_code())?;
-        // All replicas, as every write of a coordinator: with fewer than the topic's minimum in sync it is refused here.
-        let appended = partition.append_as_leader(&batch, AppendOrigin::Coordinator, -1).map_err(|error| {
-            tracing::debug!(%error, "append to the offsets topic refused");
-            error.error_code()
-        })?;
-        Ok(appended.first_offset)
-    }
-
-    async fn wait_until_committed(&self, partition: i32, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {
-        let partition = self.partition(partition)?;
-        if partition.is_replicated(offset - 1, leader_epoch)? {
-            return Ok(());
-        }
-        let waiter = Waiter::new();
-        let _registration = partition.register(&waiter);
-        while !partition.is_replicated(offset - 1, leader_epoch)? {
-            waiter.woken().await;
-        }
-        Ok(())
-    }
-}
-
-impl Loader for OffsetsLog {
-    fn load(&self, partition: i32, visit: &mut dyn FnMut(LogEntry)) -> Result<(), ErrorCode> {
-        let log = self.partition(partition)?.leader_log(-1)?;
-        let end_offset = log.log_end_offset();
-        let mut offset = log.log_start_offset();
-        while offset < end_offset {
-            let read = log.read(offset, self.load_buffer_bytes, true, FetchIsolation::LogEnd).map_err(|error| {
-                tracing::error!(partition, offset, %error, "the offsets topic cannot be read");
-                ErrorCode::KafkaStorageError
-            })?;
-            let bytes = match read.records {
-                Records::Bytes(bytes) => bytes,
-                Records::File(slice) => {
-                    let mut buffer = vec![0; slice.len];
-                    let read = fs::read_at(&slice.file, &log.dir(), &mut buffer, slice.position).map_err(|error| {
-                        tracing::error!(partition, offset, %error, "the offsets topic cannot be read");
-                        ErrorCode::KafkaStorageError
-                    })?;
-                    buffer.truncate(read);
-                    Bytes::from(buffer)
-                }
-            };
-            let next = visit_batches(&bytes, offset, visit)?;
-            if next <= offset {
-                // What compaction leaves at the end of a log may be less than an offset range says.
-                break;
-            }
-            offset = next;
-        }
-        Ok(())
-    }
-}
-
-/// Visits the records of whole batches from `from` on; gives the offset that follows them.
-fn visit_batches(bytes: &[u8], from: i64, visit: &mut dyn FnMut(LogEntry)) -> Result<i64, ErrorCode> {
-    let mut next = from;
-    for batch in Batches::new(bytes) {
-        // The last batch of a read may be cut short; it comes again, whole.
-        let Ok(batch) = batch else { break };
-        let header = batch.header();
-        if header.is_control() {
-            for record in batch.records() {
-                let record = record.map_err(|error| error.error_code())?;
-                let kind = record.key.as_deref().and_then(ControlRecordType::parse);
-                if let Some(kind @ (ControlRecordType::Commit | ControlRecordType::Abort)) = kind {
-                    let commit = kind == ControlRecordType::Commit;
-                    visit(LogEntry::EndTransaction { producer_id: header.producer_id, commit });
-                }
-            }
-        } else {
-            let producer_id = header.is_transactional().then_some(header.producer_id);
-            for record in batch.records() {
-                let record = record.map_err(|error| error.error_code())?;
-                // A read starts at the batch that holds its offset.
-                if record.offset >= from
-                    && let Some(key) = record.key
-                {
-                    visit(LogEntry::Record { offset: record.offset, producer_id, key, value: record.value });
-                }
-            }
-        }
-        next = header.next_offset();
-    }
-    Ok(next)
 }

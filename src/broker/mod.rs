@@ -6,6 +6,7 @@
 mod auto_topic_creation;
 pub mod config;
 mod connection;
+mod coordinator_log;
 pub mod dispatch;
 mod fetch_session;
 mod group_coordinator;

@@ -1,0 +1,135 @@
+//! The log of a coordinator over the real partitions of its internal topic: what [`Runtime`](crate::coordinator::runtime::Runtime) appends
+//! to and loads from. Source: `CoordinatorLoaderImpl`, `CoordinatorPartitionWriter`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::common::clock::Clock;
+use crate::coordinator::runtime::{Loader, LogEntry, PartitionWriter};
+use crate::protocol::batch::{BatchBuilder, Batches, ControlRecordType};
+use crate::protocol::compression::Compression;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::records::Records;
+use crate::replication::partition::Partition;
+use crate::replication::replicas::Replicas;
+use crate::replication::waiters::Waiter;
+use crate::storage::fs;
+use crate::storage::log::{AppendOrigin, FetchIsolation};
+
+/// One internal topic as its coordinator's log.
+pub(crate) struct CoordinatorLog {
+    pub(crate) topic: &'static str,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Of the batches that are appended.
+    pub(crate) compression: Compression,
+    /// How much is read at a time while a partition is loaded.
+    pub(crate) load_buffer_bytes: usize,
+}
+
+impl CoordinatorLog {
+    fn partition(&self, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+        self.replicas.partition(self.topic, partition)
+    }
+}
+
+impl PartitionWriter for CoordinatorLog {
+    async fn append(&self, partition: i32, leader_epoch: i32, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, ErrorCode> {
+        let partition = self.partition(partition)?;
+        if partition.leader_epoch() != leader_epoch {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let now_ms = self.clock.now_ms();
+        let mut builder = BatchBuilder::new(self.compression);
+        for (key, value) in &records {
+            builder.append(now_ms, Some(key), value.as_deref(), &[]).map_err(|error| error.error_code())?;
+        }
+        let batch = builder.finish().map_err(|error| error.error_code())?;
+        // All replicas, as every write of a coordinator: with fewer than the topic's minimum in sync it is refused here.
+        let appended = partition.append_as_leader(&batch, AppendOrigin::Coordinator, -1).map_err(|error| {
+            tracing::debug!(topic = self.topic, %error, "append of a coordinator refused");
+            error.error_code()
+        })?;
+        Ok(appended.first_offset)
+    }
+
+    async fn wait_until_committed(&self, partition: i32, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {
+        let partition = self.partition(partition)?;
+        if partition.is_replicated(offset - 1, leader_epoch)? {
+            return Ok(());
+        }
+        let waiter = Waiter::new();
+        let _registration = partition.register(&waiter);
+        while !partition.is_replicated(offset - 1, leader_epoch)? {
+            waiter.woken().await;
+        }
+        Ok(())
+    }
+}
+
+impl Loader for CoordinatorLog {
+    fn load(&self, partition: i32, visit: &mut dyn FnMut(LogEntry)) -> Result<(), ErrorCode> {
+        let log = self.partition(partition)?.leader_log(-1)?;
+        let end_offset = log.log_end_offset();
+        let mut offset = log.log_start_offset();
+        while offset < end_offset {
+            let read = log.read(offset, self.load_buffer_bytes, true, FetchIsolation::LogEnd).map_err(|error| {
+                tracing::error!(topic = self.topic, partition, offset, %error, "a coordinator's topic cannot be read");
+                ErrorCode::KafkaStorageError
+            })?;
+            let bytes = match read.records {
+                Records::Bytes(bytes) => bytes,
+                Records::File(slice) => {
+                    let mut buffer = vec![0; slice.len];
+                    let read = fs::read_at(&slice.file, &log.dir(), &mut buffer, slice.position).map_err(|error| {
+                        tracing::error!(topic = self.topic, partition, offset, %error, "a coordinator's topic cannot be read");
+                        ErrorCode::KafkaStorageError
+                    })?;
+                    buffer.truncate(read);
+                    Bytes::from(buffer)
+                }
+            };
+            let next = visit_batches(&bytes, offset, visit)?;
+            if next <= offset {
+                // What compaction leaves at the end of a log may be less than an offset range says.
+                break;
+            }
+            offset = next;
+        }
+        Ok(())
+    }
+}
+
+/// Visits the records of whole batches from `from` on; gives the offset that follows them.
+fn visit_batches(bytes: &[u8], from: i64, visit: &mut dyn FnMut(LogEntry)) -> Result<i64, ErrorCode> {
+    let mut next = from;
+    for batch in Batches::new(bytes) {
+        // The last batch of a read may be cut short; it comes again, whole.
+        let Ok(batch) = batch else { break };
+        let header = batch.header();
+        if header.is_control() {
+            for record in batch.records() {
+                let record = record.map_err(|error| error.error_code())?;
+                let kind = record.key.as_deref().and_then(ControlRecordType::parse);
+                if let Some(kind @ (ControlRecordType::Commit | ControlRecordType::Abort)) = kind {
+                    let commit = kind == ControlRecordType::Commit;
+                    visit(LogEntry::EndTransaction { producer_id: header.producer_id, commit });
+                }
+            }
+        } else {
+            let producer_id = header.is_transactional().then_some(header.producer_id);
+            for record in batch.records() {
+                let record = record.map_err(|error| error.error_code())?;
+                // A read starts at the batch that holds its offset.
+                if record.offset >= from
+                    && let Some(key) = record.key
+                {
+                    visit(LogEntry::Record { offset: record.offset, producer_id, key, value: record.value });
+                }
+            }
+        }
+        next = header.next_offset();
+    }
+    Ok(next)
+}
