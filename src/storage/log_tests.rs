@@ -4,8 +4,10 @@ use super::*;
 use crate::common::clock::ManualClock;
 use crate::protocol::batch::{BatchBuilder, BatchView, Batches, ControlRecord, Record};
 use crate::protocol::compression::Compression;
+use crate::protocol::records::Records;
 use crate::storage::checkpoint;
 use crate::storage::config::CleanupPolicy;
+use crate::storage::errors::{AppendError, ReadError};
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
 

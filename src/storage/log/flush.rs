@@ -1,0 +1,125 @@
+//! What makes a log durable: syncs, the recovery point, `partition.metadata` and leader epochs, the clean close.
+//! Source: `UnifiedLog.flush`.
+//!
+//! Invariant: the recovery point moves only over what is synced.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::{Log, Writer};
+use crate::storage::errors::StorageError;
+use crate::storage::fs;
+use crate::storage::partition_metadata;
+use crate::storage::segment::Segment;
+
+impl Log {
+    /// Writes `partition.metadata` and the leader epochs if they have news. Both must be durable before a record counts: the id so that
+    /// records are never taken for another topic's, the epoch so that a follower finds where it diverged.
+    pub(super) fn write_identity(&self) -> Result<(), StorageError> {
+        let mut epochs = self.epochs();
+        let mut id_is_unwritten = self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files: Vec<(PathBuf, Vec<u8>)> = epochs.unwritten().into_iter().collect();
+        if let Some(&topic_id) = self.topic_id.get().filter(|_| *id_is_unwritten) {
+            files.push((self.dir().join(partition_metadata::PARTITION_METADATA), partition_metadata::content(topic_id)));
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        fs::write_all_atomically(&files)?;
+        epochs.written();
+        *id_is_unwritten = false;
+        Ok(())
+    }
+
+    pub(super) fn identity_is_unwritten(&self) -> bool {
+        let epochs = self.epochs();
+        epochs.unwritten().is_some() || *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// fsync of everything up to the log end offset; moves the recovery point.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        self.dir_health.check()?;
+        self.flush_below(i64::MAX)
+    }
+
+    /// fsync of the segments before the active one, which a roll leaves to be done.
+    pub fn flush_rolled(&self) -> Result<(), StorageError> {
+        let active_base_offset = {
+            let _writer = self.open_writer()?;
+            self.active().base_offset()
+        };
+        if self.recovery_point() >= active_base_offset { Ok(()) } else { self.flush_below(active_base_offset) }
+    }
+
+    /// Does not hold the writer lock while it syncs, so that appends go on.
+    pub(super) fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
+        let snapshots = std::mem::take(&mut self.writer().unsynced_snapshots);
+        let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
+        self.dir_health.note(flushed)
+    }
+
+    pub(super) fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {
+        std::mem::take(&mut writer.unsynced_snapshots).iter().try_for_each(|path| fs::sync_path(path))?;
+        self.sync(i64::MAX)
+    }
+
+    /// What the records rest on and the records themselves, side by side.
+    pub(super) fn sync(&self, limit: i64) -> Result<(), StorageError> {
+        if self.closed.load(Ordering::Acquire) || !self.identity_is_unwritten() {
+            return self.sync_segments(limit);
+        }
+        std::thread::scope(|scope| {
+            let identity = std::thread::Builder::new().spawn_scoped(scope, || self.write_identity());
+            let synced = self.sync_segments(limit);
+            let written = match identity {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => self.write_identity(),
+            };
+            written.and(synced)
+        })
+    }
+
+    pub(super) fn sync_segments(&self, limit: i64) -> Result<(), StorageError> {
+        let before = *self.offsets();
+        let end = before.log_end.offset.min(limit);
+        if end <= before.recovery_point {
+            return Ok(());
+        }
+        let unflushed: Vec<Arc<Segment>> = {
+            let segments = self.segments();
+            let from = segments.range(..=before.recovery_point).next_back().map_or(i64::MIN, |(base, _)| *base);
+            segments.range(from..end).map(|(_, segment)| segment.clone()).collect()
+        };
+        for segment in &unflushed {
+            segment.flush()?;
+        }
+        if unflushed.iter().any(|segment| segment.base_offset() >= before.recovery_point) {
+            fs::sync_dir(&self.dir())?;
+        }
+        let now_ms = self.clock.now_ms();
+        let mut offsets = self.offsets();
+        offsets.last_flush_time_ms = now_ms;
+        if offsets.truncations == before.truncations {
+            offsets.recovery_point = offsets.recovery_point.max(end);
+        }
+        Ok(())
+    }
+
+    /// Wall-clock time of the last flush, ms.
+    pub fn last_flush_time_ms(&self) -> i64 {
+        self.offsets().last_flush_time_ms
+    }
+
+    /// For a clean stop: producer snapshot, index files cut to size. Flush first. The log must not be used afterwards.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let mut writer = self.open_writer()?;
+        self.closed.store(true, Ordering::Release);
+        let closed = writer.producers.take_snapshot(true).and_then(|_| {
+            let active = self.active();
+            active.on_become_inactive()?;
+            active.release_files()
+        });
+        self.dir_health.note(closed.map(|_| ()))
+    }
+}
