@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::common::clock::Clock;
-use crate::coordinator::runtime::{Loader, LogEntry, PartitionWriter};
-use crate::protocol::batch::{BatchBuilder, Batches, ControlRecordType};
+use crate::coordinator::runtime::{Loader, LogEntry, PartitionWriter, TransactionMarker, TransactionalProducer};
+use crate::protocol::batch::{BatchBuilder, Batches, ControlRecord, ControlRecordType};
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::records::Records;
@@ -15,7 +15,7 @@ use crate::replication::partition::Partition;
 use crate::replication::replicas::Replicas;
 use crate::replication::waiters::Waiter;
 use crate::storage::fs;
-use crate::storage::log::{AppendOrigin, FetchIsolation};
+use crate::storage::log::{AppendOrigin, AppendTransaction, FetchIsolation, VerificationGuard};
 
 /// One internal topic as its coordinator's log.
 pub(crate) struct CoordinatorLog {
@@ -32,26 +32,70 @@ impl CoordinatorLog {
     fn partition(&self, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
         self.replicas.partition(self.topic, partition)
     }
-}
 
-impl PartitionWriter for CoordinatorLog {
-    async fn append(&self, partition: i32, leader_epoch: i32, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, ErrorCode> {
+    fn filled(&self, mut builder: BatchBuilder, records: &[(Bytes, Option<Bytes>)]) -> Result<BatchBuilder, ErrorCode> {
+        let now_ms = self.clock.now_ms();
+        for (key, value) in records {
+            builder.append(now_ms, Some(key), value.as_deref(), &[]).map_err(|error| error.error_code())?;
+        }
+        Ok(builder)
+    }
+
+    fn append_batch(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        builder: BatchBuilder,
+        transaction: AppendTransaction,
+    ) -> Result<i64, ErrorCode> {
         let partition = self.partition(partition)?;
         if partition.leader_epoch() != leader_epoch {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
-        let now_ms = self.clock.now_ms();
-        let mut builder = BatchBuilder::new(self.compression);
-        for (key, value) in &records {
-            builder.append(now_ms, Some(key), value.as_deref(), &[]).map_err(|error| error.error_code())?;
-        }
         let batch = builder.finish().map_err(|error| error.error_code())?;
         // All replicas, as every write of a coordinator: with fewer than the topic's minimum in sync it is refused here.
-        let appended = partition.append_as_leader(&batch, AppendOrigin::Coordinator, -1).map_err(|error| {
+        let appended = partition.append_in_transaction(&batch, AppendOrigin::Coordinator, -1, transaction).map_err(|error| {
             tracing::debug!(topic = self.topic, %error, "append of a coordinator refused");
             error.error_code()
         })?;
         Ok(appended.first_offset)
+    }
+}
+
+/// The control batch of a marker.
+pub(crate) fn marker_batch(marker: &TransactionMarker, now_ms: i64) -> Result<BatchBuilder, ErrorCode> {
+    let mut builder =
+        BatchBuilder::new(Compression::None).producer(marker.producer_id, marker.producer_epoch, -1).transactional(true).control(true);
+    let record = ControlRecord::end_transaction(marker.commit, marker.coordinator_epoch);
+    builder.append_control(now_ms, &record).map_err(|error| error.error_code())?;
+    Ok(builder)
+}
+
+impl PartitionWriter for CoordinatorLog {
+    async fn append(&self, partition: i32, leader_epoch: i32, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, ErrorCode> {
+        let builder = self.filled(BatchBuilder::new(self.compression), &records)?;
+        self.append_batch(partition, leader_epoch, builder, AppendTransaction::default())
+    }
+
+    async fn append_in_transaction(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        producer: TransactionalProducer,
+        records: Vec<(Bytes, Option<Bytes>)>,
+    ) -> Result<i64, ErrorCode> {
+        let TransactionalProducer { producer_id, producer_epoch, verify, guard } = producer;
+        // Every batch has sequence 0, as in Kafka: the log does not check the sequences of coordinators.
+        let builder = BatchBuilder::new(self.compression).producer(producer_id, producer_epoch, 0).transactional(true);
+        let builder = self.filled(builder, &records)?;
+        let transaction = AppendTransaction { verify, guard: guard.map(VerificationGuard), ..AppendTransaction::default() };
+        self.append_batch(partition, leader_epoch, builder, transaction)
+    }
+
+    async fn append_marker(&self, partition: i32, leader_epoch: i32, marker: TransactionMarker) -> Result<i64, ErrorCode> {
+        let builder = marker_batch(&marker, self.clock.now_ms())?;
+        let transaction = AppendTransaction { version: marker.transaction_version, ..AppendTransaction::default() };
+        self.append_batch(partition, leader_epoch, builder, transaction)
     }
 
     async fn wait_until_committed(&self, partition: i32, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {

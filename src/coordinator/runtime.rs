@@ -55,6 +55,28 @@ impl<R, A, P> Default for Effects<R, A, P> {
 /// The effects of an operation on `S`.
 pub type EffectsOf<S> = Effects<<S as Shard>::Record, <S as Shard>::AfterCommit, <S as Shard>::Parked>;
 
+/// A producer in whose transaction records are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionalProducer {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// The log refuses the records unless the transaction is open there or `guard` is that of its verification.
+    pub verify: bool,
+    pub guard: Option<u64>,
+}
+
+/// What ends a producer's transaction in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionMarker {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// The leader epoch of the transaction coordinator that has it written.
+    pub coordinator_epoch: i32,
+    pub commit: bool,
+    /// The transaction.version of the producer.
+    pub transaction_version: i16,
+}
+
 /// A pure state machine over the records of one partition.
 pub trait Shard: Send + 'static {
     type Record: Send;
@@ -66,6 +88,22 @@ pub trait Shard: Send + 'static {
 
     /// Makes a record that this shard yielded part of its state.
     fn replay(&mut self, offset: i64, record: Self::Record);
+
+    /// Makes a record that this shard yielded within a producer's transaction part of its state.
+    fn replay_transactional(&mut self, offset: i64, producer_id: i64, record: Self::Record) {
+        let _ = producer_id;
+        self.replay(offset, record);
+    }
+
+    /// A transaction that records here may belong to has ended.
+    fn replay_end_transaction(&mut self, producer_id: i64, commit: bool) {
+        let _ = (producer_id, commit);
+    }
+
+    /// The leader epoch under which the shard is about to be loaded.
+    fn begin_epoch(&mut self, leader_epoch: i32) {
+        let _ = leader_epoch;
+    }
 
     /// Makes what was found in the log part of the state.
     fn load(&mut self, entry: LogEntry);
@@ -114,6 +152,29 @@ pub trait PartitionWriter: Send + Sync + 'static {
         records: Vec<(Bytes, Option<Bytes>)>,
     ) -> impl Future<Output = Result<i64, ErrorCode>> + Send;
 
+    /// As [`PartitionWriter::append`], as part of a producer's transaction. A log that no transaction reaches need not have it.
+    fn append_in_transaction(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        producer: TransactionalProducer,
+        records: Vec<(Bytes, Option<Bytes>)>,
+    ) -> impl Future<Output = Result<i64, ErrorCode>> + Send {
+        let _ = (partition, leader_epoch, producer, records);
+        std::future::ready(Err(ErrorCode::InvalidTxnState))
+    }
+
+    /// Appends the marker that ends a producer's transaction, and returns its offset.
+    fn append_marker(
+        &self,
+        partition: i32,
+        leader_epoch: i32,
+        marker: TransactionMarker,
+    ) -> impl Future<Output = Result<i64, ErrorCode>> + Send {
+        let _ = (partition, leader_epoch, marker);
+        std::future::ready(Err(ErrorCode::InvalidTxnState))
+    }
+
     /// Waits until everything below `offset` is committed. Fails when this broker no longer leads the partition.
     fn wait_until_committed(&self, partition: i32, leader_epoch: i32, offset: i64) -> impl Future<Output = Result<(), ErrorCode>> + Send;
 }
@@ -155,6 +216,14 @@ enum Job<S: Shard> {
     Run {
         operation: Operation<S>,
         batchable: bool,
+    },
+    RunInTransaction {
+        operation: Operation<S>,
+        producer: TransactionalProducer,
+    },
+    EndTransaction {
+        marker: TransactionMarker,
+        reply: Reply,
     },
     Park {
         operation: ParkingOperation<S>,
@@ -224,10 +293,12 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
         let state = Arc::new(AtomicU8::new(LOADING));
         shards.insert(partition, Handle { leader_epoch, state: Arc::clone(&state), jobs: sender });
         drop(shards);
+        let mut shard = (self.new_shard)(partition);
+        shard.begin_epoch(leader_epoch);
         let task = ShardTask {
             partition,
             leader_epoch,
-            shard: (self.new_shard)(partition),
+            shard,
             log: Arc::clone(&self.log),
             clock: Arc::clone(&self.clock),
             commit_timeout: self.commit_timeout,
@@ -265,7 +336,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
     async fn run<T: Send + 'static>(
         &self,
         partition: i32,
-        batchable: bool,
+        job: impl FnOnce(Operation<S>) -> Job<S>,
         operation: impl FnOnce(&mut S, Now) -> Result<(T, EffectsOf<S>), ErrorCode> + Send + 'static,
     ) -> Result<T, ErrorCode> {
         let (sender, receiver) = oneshot::channel();
@@ -279,7 +350,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
             });
             (effects, reply)
         });
-        self.send(partition, Job::Run { operation, batchable })?;
+        self.send(partition, job(operation))?;
         receiver.await.unwrap_or(Err(ErrorCode::NotCoordinator))
     }
 
@@ -289,7 +360,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
         partition: i32,
         operation: impl FnOnce(&mut S, Now) -> Result<(T, EffectsOf<S>), ErrorCode> + Send + 'static,
     ) -> Result<T, ErrorCode> {
-        self.run(partition, false, operation).await
+        self.run(partition, |operation| Job::Run { operation, batchable: false }, operation).await
     }
 
     /// As [`Runtime::write`], for operations that do not look at what others in the same batch have yielded.
@@ -298,12 +369,32 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
         partition: i32,
         operation: impl FnOnce(&mut S, Now) -> Result<(T, EffectsOf<S>), ErrorCode> + Send + 'static,
     ) -> Result<T, ErrorCode> {
-        self.run(partition, true, operation).await
+        self.run(partition, |operation| Job::Run { operation, batchable: true }, operation).await
+    }
+
+    /// As [`Runtime::write`], with the records as part of a producer's transaction.
+    pub async fn write_in_transaction<T: Send + 'static>(
+        &self,
+        partition: i32,
+        producer: TransactionalProducer,
+        operation: impl FnOnce(&mut S, Now) -> Result<(T, EffectsOf<S>), ErrorCode> + Send + 'static,
+    ) -> Result<T, ErrorCode> {
+        self.run(partition, |operation| Job::RunInTransaction { operation, producer }, operation).await
+    }
+
+    /// Ends a producer's transaction in this partition; answers when the marker is committed, or with the log's own error.
+    pub async fn end_transaction(&self, partition: i32, marker: TransactionMarker) -> Result<(), ErrorCode> {
+        let (sender, receiver) = oneshot::channel();
+        let reply: Reply = Box::new(move |committed| {
+            let _ = sender.send(committed);
+        });
+        self.send(partition, Job::EndTransaction { marker, reply })?;
+        receiver.await.unwrap_or(Err(ErrorCode::NotCoordinator))
     }
 
     /// Looks at committed state.
     pub async fn read<T: Send + 'static>(&self, partition: i32, operation: impl FnOnce(&S) -> T + Send + 'static) -> Result<T, ErrorCode> {
-        self.run(partition, false, move |shard, _| Ok((operation(shard), Effects::default()))).await
+        self.write(partition, move |shard, _| Ok((operation(shard), Effects::default()))).await
     }
 
     /// Runs an operation whose answer may come much later, by its waiter's id.
@@ -331,11 +422,13 @@ struct Batch<S: Shard> {
     /// Records that become state, with their place in the batch.
     replay: Vec<(usize, S::Record)>,
     pending: Vec<Pending<S>>,
+    /// Whose transaction the records belong to.
+    producer: Option<TransactionalProducer>,
 }
 
 impl<S: Shard> Default for Batch<S> {
     fn default() -> Batch<S> {
-        Batch { records: Vec::new(), size_bytes: 0, replay: Vec::new(), pending: Vec::new() }
+        Batch { records: Vec::new(), size_bytes: 0, replay: Vec::new(), pending: Vec::new(), producer: None }
     }
 }
 
@@ -457,6 +550,19 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                         self.flush().await;
                     }
                 }
+                Some(Job::RunInTransaction { operation, producer }) => {
+                    // A batch belongs to one transaction, or to none.
+                    self.flush().await;
+                    let now = self.now();
+                    let (effects, reply) = operation(&mut self.shard, now);
+                    self.take(effects, Some(reply));
+                    self.batch.producer = Some(producer);
+                    self.flush().await;
+                }
+                Some(Job::EndTransaction { marker, reply }) => {
+                    self.flush().await;
+                    self.end_transaction(marker, reply).await;
+                }
                 Some(Job::Park { operation, answer }) => {
                     self.flush().await;
                     self.next_waiter += 1;
@@ -514,10 +620,18 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                 continue;
             }
             let count = batch.records.len() as i64;
-            match self.log.append(self.partition, self.leader_epoch, batch.records).await {
+            let appended = match batch.producer {
+                None => self.log.append(self.partition, self.leader_epoch, batch.records).await,
+                Some(producer) => self.log.append_in_transaction(self.partition, self.leader_epoch, producer, batch.records).await,
+            };
+            match appended {
                 Ok(base_offset) => {
                     for (at, record) in batch.replay {
-                        self.shard.replay(base_offset + at as i64, record);
+                        let offset = base_offset + at as i64;
+                        match batch.producer {
+                            None => self.shard.replay(offset, record),
+                            Some(producer) => self.shard.replay_transactional(offset, producer.producer_id, record),
+                        }
                     }
                     self.uncommitted.push_back(Uncommitted { end_offset: base_offset + count, pending: batch.pending });
                 }
@@ -526,6 +640,16 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                     self.settle(batch.pending, Err(error));
                 }
             }
+        }
+    }
+
+    async fn end_transaction(&mut self, marker: TransactionMarker, reply: Reply) {
+        match self.log.append_marker(self.partition, self.leader_epoch, marker).await {
+            Ok(offset) => {
+                self.shard.replay_end_transaction(marker.producer_id, marker.commit);
+                self.uncommitted.push_back(Uncommitted { end_offset: offset + 1, pending: vec![Pending::Reply(reply)] });
+            }
+            Err(error) => reply(Err(error)),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::common::uuid::Uuid;
 use crate::metadata::image::PartitionRegistration;
 use crate::protocol::error_code::ErrorCode;
 use crate::storage::errors::{AppendError, ReadError, StorageError};
-use crate::storage::log::{AppendInfo, AppendOrigin, FetchIsolation, Log, ReadInfo};
+use crate::storage::log::{AppendInfo, AppendOrigin, AppendTransaction, FetchIsolation, Log, ReadInfo, VerificationGuard};
 
 /// Why a partition refused an append.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -159,6 +159,17 @@ impl Partition {
     /// Appends batches as the leader. `required_acks` -1 also asks for `min.insync.replicas`. When this returns, readers that waited
     /// have been woken; that all in-sync replicas have the data is another matter: [`Partition::is_replicated`].
     pub fn append_as_leader(&self, records: &[u8], origin: AppendOrigin, required_acks: i16) -> Result<AppendInfo, PartitionAppendError> {
+        self.append_in_transaction(records, origin, required_acks, AppendTransaction::default())
+    }
+
+    /// As [`Partition::append_as_leader`], for records that may be part of a transaction, and for the markers that end one.
+    pub fn append_in_transaction(
+        &self,
+        records: &[u8],
+        origin: AppendOrigin,
+        required_acks: i16,
+        transaction: AppendTransaction,
+    ) -> Result<AppendInfo, PartitionAppendError> {
         // Held over the append, so that a new leader epoch begins either before or after it. Appends do not exclude each other here.
         let state = self.state();
         let log = state.leader_log(self.broker_id).map_err(PartitionAppendError::Refused)?;
@@ -166,7 +177,7 @@ impl Partition {
         if required_acks == -1 && (isr.len() as i64) < i64::from(log.config().min_insync_replicas) {
             return Err(PartitionAppendError::Refused(ErrorCode::NotEnoughReplicas));
         }
-        let appended = log.append_as_leader(records, state.registration.leader_epoch, origin);
+        let appended = log.append_in_transaction(records, state.registration.leader_epoch, origin, transaction);
         if appended.is_ok() && isr.as_slice() == [self.broker_id] {
             log.maybe_increment_high_watermark(log.log_end_offset());
         }
@@ -177,6 +188,19 @@ impl Partition {
         let appended = appended?;
         self.waiters.wake_all();
         Ok(appended)
+    }
+
+    /// As [`Log::maybe_begin_verification`].
+    pub fn maybe_begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, ErrorCode> {
+        let log = self.leader_log(-1)?;
+        let begun = log.maybe_begin_verification(producer_id, producer_epoch, sequence, supports_epoch_bump);
+        begun.map_err(|error| append_error_code(&error))
     }
 
     /// Has every in-sync replica what was appended up to and including `last_offset`? An error when this broker no longer leads under

@@ -46,7 +46,7 @@ mod read;
 mod retention;
 mod truncation;
 
-pub use append::{AppendInfo, AppendOrigin};
+pub use append::{AppendInfo, AppendOrigin, AppendTransaction, VerificationGuard};
 use offsets::{OffsetMetadata, Offsets};
 pub use read::{
     AbortedTransaction, EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP, FetchIsolation,

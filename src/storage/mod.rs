@@ -30,3 +30,4 @@ mod segment;
 mod time_index;
 mod txn_index;
 mod validator;
+mod verification;

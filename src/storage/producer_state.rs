@@ -5,8 +5,6 @@
 //! transaction. A snapshot named by offset N holds the state before record N.
 //!
 //! Invariant: an append is checked and collected in a [`ProducerAppend`] first; [`ProducerState::update`] makes it true after the write.
-//!
-//! Differs: transaction verification (KIP-890 part 1) is left to whoever serves transactions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -16,6 +14,7 @@ use crate::common::topic_partition::TopicPartition;
 use super::errors::{AppendError, StorageError};
 use super::fs;
 use super::log::{ActiveProducer, AppendOrigin};
+use super::verification::{Verification, Verifications};
 
 const BATCHES_KEPT: usize = 5;
 const SNAPSHOT_VERSION: i16 = 1;
@@ -154,11 +153,22 @@ pub(super) struct ProducerAppend {
     /// Of the entry before this append.
     known_epoch: i16,
     known_last_sequence: i32,
+    known_has_batches: bool,
     updated: ProducerEntry,
     started: Vec<i64>,
+    /// Of markers; 0 is the most permissive.
+    transaction_version: i16,
+    verification: Option<Verification>,
 }
 
 impl ProducerAppend {
+    /// Has markers checked by the rules of this transaction.version, and sequence numbers against a verification that is under way.
+    pub(super) fn by_rules_of(mut self, transaction_version: i16, verification: Option<Verification>) -> ProducerAppend {
+        self.transaction_version = transaction_version;
+        self.verification = verification;
+        self
+    }
+
     /// Checks one more batch and collects what it changes.
     pub(super) fn append(
         &mut self,
@@ -207,7 +217,7 @@ impl ProducerAppend {
         origin: AppendOrigin,
         tp: &TopicPartition,
     ) -> Result<Option<CompletedTxn>, AppendError> {
-        self.check_epoch(batch, origin, tp)?;
+        self.check_marker_epoch(batch, origin, tp)?;
         if self.updated.coordinator_epoch > marker.coordinator_epoch && origin != AppendOrigin::Replication {
             return Err(AppendError::TransactionCoordinatorFenced(format!(
                 "Invalid coordinator epoch for producerId {} at offset {} in partition {tp}: {} (zombie), {} (current)",
@@ -239,8 +249,40 @@ impl ProducerAppend {
         )))
     }
 
+    /// From transaction.version 2 on the coordinator raises the epoch before it writes a marker, so that one with the epoch of the data is
+    /// late: it would end the transaction after its own. Only a repetition (the coordinator has not seen our answer) has the log's epoch,
+    /// and finds no transaction open.
+    fn check_marker_epoch(&self, batch: &ProducerBatch, origin: AppendOrigin, tp: &TopicPartition) -> Result<(), AppendError> {
+        let current = self.updated.producer_epoch;
+        let is_open = self.updated.current_txn_first_offset.is_some();
+        let is_late = self.transaction_version >= 2 && batch.producer_epoch == current && is_open && current != i16::MAX;
+        if is_late && origin != AppendOrigin::Replication {
+            return Err(AppendError::InvalidProducerEpoch(format!(
+                "Epoch of producer {} at offset {} in {tp} is {}, which is <= the last seen epoch {current} (TV{})",
+                self.producer_id, batch.base_offset, batch.producer_epoch, self.transaction_version
+            )));
+        }
+        self.check_epoch(batch, origin, tp)
+    }
+
     fn check_sequence(&self, batch: &ProducerBatch, tp: &TopicPartition) -> Result<(), AppendError> {
         let (first, epoch, current_epoch) = (batch.base_sequence, batch.producer_epoch, self.updated.producer_epoch);
+        if let Some(verification) = &self.verification {
+            if verification.supports_epoch_bump && first != 0 && !self.known_has_batches {
+                return Err(AppendError::OutOfOrderSequence(format!(
+                    "Invalid sequence number for producer {} at offset {} in partition {tp}: {first} (incoming seq. number). Expected \
+                     sequence 0 for transactions v2 idempotent producer with no existing state.",
+                    self.producer_id, batch.base_offset
+                )));
+            }
+            if first > verification.lowest_sequence {
+                return Err(AppendError::OutOfOrderSequence(format!(
+                    "Out of order sequence number for producer {} at offset {} in partition {tp}: {first} (incoming seq. number), {} \
+                     (earliest seen sequence)",
+                    self.producer_id, batch.base_offset, verification.lowest_sequence
+                )));
+            }
+        }
         if epoch != current_epoch {
             if first != 0 && current_epoch != -1 {
                 return Err(AppendError::OutOfOrderSequence(format!(
@@ -278,6 +320,7 @@ pub(super) struct ProducerState {
     topic_partition: TopicPartition,
     expiration_ms: i64,
     producers: BTreeMap<i64, ProducerEntry>,
+    pub(super) verifications: Verifications,
     /// Open transactions by first offset.
     ongoing: BTreeMap<i64, Txn>,
     /// Ended transactions, by first offset, whose marker is not below the high watermark yet.
@@ -296,6 +339,7 @@ impl ProducerState {
             topic_partition,
             expiration_ms,
             producers: BTreeMap::new(),
+            verifications: Verifications::default(),
             ongoing: BTreeMap::new(),
             unreplicated: BTreeMap::new(),
             snapshots: BTreeSet::new(),
@@ -391,6 +435,17 @@ impl ProducerState {
         entry.batches.iter().find(same).copied()
     }
 
+    /// Has the producer an open transaction under this epoch? One of an earlier epoch may have ended unheard.
+    pub(super) fn has_ongoing_transaction(&self, producer_id: i64, producer_epoch: i16) -> bool {
+        let entry = self.producers.get(&producer_id);
+        entry.is_some_and(|entry| entry.current_txn_first_offset.is_some() && entry.producer_epoch == producer_epoch)
+    }
+
+    /// The newest epoch that the producer has written with.
+    pub(super) fn producer_epoch(&self, producer_id: i64) -> Option<i16> {
+        self.producers.get(&producer_id).map(|entry| entry.producer_epoch)
+    }
+
     pub(super) fn prepare_update(&self, producer_id: i64) -> ProducerAppend {
         let known = self.producers.get(&producer_id);
         let empty = ProducerEntry::empty();
@@ -399,8 +454,11 @@ impl ProducerState {
             producer_id,
             known_epoch: known.producer_epoch,
             known_last_sequence: known.last_sequence(),
+            known_has_batches: !known.batches.is_empty(),
             updated: ProducerEntry { batches: VecDeque::new(), ..*known },
             started: Vec::new(),
+            transaction_version: 0,
+            verification: None,
         }
     }
 
@@ -428,6 +486,7 @@ impl ProducerState {
     pub(super) fn remove_expired(&mut self, now_ms: i64) {
         let expiration_ms = self.expiration_ms;
         self.producers.retain(|_, entry| !entry.is_expired(now_ms, expiration_ms));
+        self.verifications.remove_expired(now_ms, expiration_ms);
     }
 
     pub(super) fn active_producers(&self) -> Vec<ActiveProducer> {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::{Log, OffsetMetadata, Writer};
 use crate::storage::config::LogConfig;
 use crate::storage::errors::{AppendError, StorageError};
-use crate::storage::producer_state::{CompletedTxn, ProducerAppend};
+use crate::storage::producer_state::{BatchKind, CompletedTxn, ProducerAppend};
 use crate::storage::segment::{RollParams, StampedBatch, end_txn_marker_of, producer_batch};
 use crate::storage::validator::{Validator, check_replicated};
+pub use crate::storage::verification::VerificationGuard;
 
 /// Who appends, which says how much is checked. Source: `AppendOrigin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub enum AppendOrigin {
     Replication,
     /// The Raft leader writing the metadata log.
     RaftLeader,
+}
+
+/// What an append that belongs to a transaction brings with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendTransaction {
+    /// Records of a transaction that is not open here yet are refused unless the guard is that of their verification.
+    pub verify: bool,
+    /// From [`Log::maybe_begin_verification`].
+    pub guard: Option<VerificationGuard>,
+    /// The transaction.version of a marker's transaction; 2 and later make the checks stricter.
+    pub version: i16,
 }
 
 /// What an append did.
@@ -45,6 +57,17 @@ impl Log {
     /// Validates `records` (magic 2 batches), gives them offsets and `leader_epoch`, appends. `records` itself is not changed, and is
     /// not copied unless it must be rewritten (recompression).
     pub fn append_as_leader(&self, records: &[u8], leader_epoch: i32, origin: AppendOrigin) -> Result<AppendInfo, AppendError> {
+        self.append_in_transaction(records, leader_epoch, origin, AppendTransaction::default())
+    }
+
+    /// As [`Log::append_as_leader`], for records that may be part of a transaction, and for markers.
+    pub fn append_in_transaction(
+        &self,
+        records: &[u8],
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        transaction: AppendTransaction,
+    ) -> Result<AppendInfo, AppendError> {
         let config = self.config();
         let topic_partition = &self.topic_partition;
         let validator = Validator { topic_partition, config: &config, origin, leader_epoch, now_ms: self.clock.now_ms() };
@@ -55,7 +78,25 @@ impl Log {
             batch.set_offset_and_epoch(next_offset, leader_epoch);
             next_offset = batch.header.next_offset();
         }
-        self.append(&mut writer, &config, &validated.batches, origin, validated.log_append_time_ms)
+        self.append(&mut writer, &config, &validated.batches, origin, transaction, validated.log_append_time_ms)
+    }
+
+    /// Begins to verify that the producer's transaction includes this partition, and gives the guard that the append must bring; `None`
+    /// when its transaction is open here already. `sequence` is that of the batch to come.
+    pub fn maybe_begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let mut writer = self.open_writer()?;
+        check_epoch_is_current(&writer, producer_id, producer_epoch)?;
+        if writer.producers.has_ongoing_transaction(producer_id, producer_epoch) {
+            return Ok(None);
+        }
+        let now_ms = self.clock.now_ms();
+        Ok(Some(writer.producers.verifications.begin(producer_id, producer_epoch, sequence, supports_epoch_bump, now_ms)))
     }
 
     /// Appends batches that carry their offsets and epochs already.
@@ -86,7 +127,7 @@ impl Log {
             let emptied = self.start_at(&mut writer, base_offset);
             self.dir_health.note(emptied)?;
         }
-        self.append(&mut writer, &self.config(), &batches, AppendOrigin::Replication, -1)
+        self.append(&mut writer, &self.config(), &batches, AppendOrigin::Replication, AppendTransaction::default(), -1)
     }
 
     pub(super) fn append(
@@ -95,6 +136,7 @@ impl Log {
         config: &LogConfig,
         batches: &[StampedBatch<'_>],
         origin: AppendOrigin,
+        transaction: AppendTransaction,
         log_append_time_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
         let size_bytes: usize = batches.iter().map(StampedBatch::size_bytes).sum();
@@ -129,8 +171,20 @@ impl Log {
                 info.duplicate = true;
                 return Ok(info);
             }
-            let update =
-                updates.entry(producer_batch.producer_id).or_insert_with(|| writer.producers.prepare_update(producer_batch.producer_id));
+            let (producer_id, producers) = (producer_batch.producer_id, &writer.producers);
+            if producer_batch.is_transactional
+                && matches!(origin, AppendOrigin::Client | AppendOrigin::Coordinator)
+                && !producers.has_ongoing_transaction(producer_id, producer_batch.producer_epoch)
+            {
+                check_epoch_is_current(writer, producer_id, producer_batch.producer_epoch)?;
+                let is_data = matches!(producer_batch.kind, BatchKind::Data);
+                if is_data && transaction.verify && !producers.verifications.matches(producer_id, transaction.guard) {
+                    return Err(AppendError::InvalidTxnState("Record was not part of an ongoing transaction".to_owned()));
+                }
+            }
+            let update = updates.entry(producer_id).or_insert_with(|| {
+                producers.prepare_update(producer_id).by_rules_of(transaction.version, producers.verifications.get(producer_id))
+            });
             completed_txns.extend(update.append(&producer_batch, origin, &self.topic_partition)?);
         }
         let written = self.write(writer, config, batches, &info, updates, &completed_txns);
@@ -182,6 +236,9 @@ impl Log {
         for update in updates.into_values() {
             writer.producers.update(update);
         }
+        for header in batches.iter().map(|batch| &batch.header).filter(|header| header.is_transactional()) {
+            writer.producers.verifications.on_append(header.producer_id, header.producer_epoch, header.is_control());
+        }
         for completed in completed_txns {
             segment.append_completed_txn(completed, writer.producers.last_stable_offset_after(completed))?;
             writer.producers.complete_txn(completed);
@@ -192,5 +249,15 @@ impl Log {
             self.flush_segments(writer)?;
         }
         Ok(())
+    }
+}
+
+/// A producer whose successor has written here is told that it is one.
+fn check_epoch_is_current(writer: &Writer, producer_id: i64, producer_epoch: i16) -> Result<(), AppendError> {
+    match writer.producers.producer_epoch(producer_id) {
+        Some(known) if producer_epoch < known => Err(AppendError::InvalidProducerEpoch(format!(
+            "Epoch of producer {producer_id} is {producer_epoch}, which is smaller than the last seen epoch {known}"
+        ))),
+        _ => Ok(()),
     }
 }
