@@ -351,6 +351,12 @@ impl Context<'_> {
         self.decode(out, fields, top, visibility);
         self.encode(out, fields, top, visibility);
         self.json(out, fields, visibility);
+        if top && fields.iter().any(|field| field.name == "ThrottleTimeMs") {
+            out.push_str(
+                "\n    fn throttle_time_ms(&self) -> i32 {\n        self.throttle_time_ms\n    }\n\n    \
+                 fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {\n        self.throttle_time_ms = throttle_time_ms;\n    }\n",
+            );
+        }
         out.push_str("}\n\n");
     }
 

@@ -84,6 +84,14 @@ pub trait Message: Default + Clone + std::fmt::Debug + PartialEq + Send + Sync +
     /// The message as Kafka's own JSON converters print it.
     fn to_json(&self, version: i16) -> serde_json::Value;
 
+    /// How long the client shall send nothing more on the connection, in milliseconds (KIP-219); 0 in messages that cannot say it.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
+
+    /// Sets what [`Message::throttle_time_ms`] gives, in messages that can say it.
+    fn set_throttle_time_ms(&mut self, _throttle_time_ms: i32) {}
+
     /// Reads a message that fills `bytes`.
     fn from_bytes(bytes: Bytes, version: i16) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);

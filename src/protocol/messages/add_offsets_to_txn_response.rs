@@ -55,4 +55,12 @@ impl Message for AddOffsetsToTxnResponse {
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }

@@ -69,4 +69,12 @@ impl Message for AllocateProducerIdsResponse {
         map.insert("producerIdLen".to_owned(), Value::from(self.producer_id_len));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }

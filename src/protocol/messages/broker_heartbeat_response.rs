@@ -74,4 +74,12 @@ impl Message for BrokerHeartbeatResponse {
         map.insert("shouldShutDown".to_owned(), Value::from(self.should_shut_down));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }

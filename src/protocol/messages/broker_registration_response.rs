@@ -59,4 +59,12 @@ impl Message for BrokerRegistrationResponse {
         map.insert("brokerEpoch".to_owned(), Value::from(self.broker_epoch));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }

@@ -101,6 +101,14 @@ impl Message for DescribeClusterResponse {
         map.insert("clusterAuthorizedOperations".to_owned(), Value::from(self.cluster_authorized_operations));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`DescribeClusterResponse`].

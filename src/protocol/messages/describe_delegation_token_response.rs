@@ -68,6 +68,14 @@ impl Message for DescribeDelegationTokenResponse {
         map.insert("throttleTimeMs".to_owned(), Value::from(self.throttle_time_ms));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`DescribeDelegationTokenResponse`].

@@ -74,6 +74,14 @@ impl Message for DescribeTopicPartitionsResponse {
         map.insert("nextCursor".to_owned(), self.next_cursor.as_ref().map_or(Value::Null, |value| value.to_json(version)));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`DescribeTopicPartitionsResponse`].

@@ -101,4 +101,12 @@ impl Message for GetTelemetrySubscriptionsResponse {
         map.insert("requestedMetrics".to_owned(), json::array(&self.requested_metrics, |element| Value::String(element.clone())));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }

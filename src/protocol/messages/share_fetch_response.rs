@@ -87,6 +87,14 @@ impl Message for ShareFetchResponse {
         map.insert("nodeEndpoints".to_owned(), json::array(&self.node_endpoints, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`ShareFetchResponse`].

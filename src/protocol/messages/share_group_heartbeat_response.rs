@@ -91,6 +91,14 @@ impl Message for ShareGroupHeartbeatResponse {
         map.insert("assignment".to_owned(), self.assignment.as_ref().map_or(Value::Null, |value| value.to_json(version)));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`ShareGroupHeartbeatResponse`].

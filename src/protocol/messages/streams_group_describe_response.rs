@@ -62,6 +62,14 @@ impl Message for StreamsGroupDescribeResponse {
         map.insert("groups".to_owned(), json::array(&self.groups, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`StreamsGroupDescribeResponse`].

@@ -78,6 +78,14 @@ impl Message for UpdateFeaturesResponse {
         }
         Value::Object(map)
     }
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 /// A part of [`UpdateFeaturesResponse`].
