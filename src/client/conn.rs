@@ -4,10 +4,11 @@
 //! correlation id. Before anything else the connection asks for ApiVersions, and every request then goes out at the highest version
 //! that both sides speak. A request that times out closes the connection, because the answers behind it are late too.
 //!
-//! Invariants: requests leave in the order in which `start` was called. A closed connection answers every request, pending or new, with
+//! Invariants: requests leave in the order in which `start` was called, none before the time is over that the broker throttles
+//! this connection for. A closed connection answers every request, pending or new, with
 //! the reason. No response makes the reader allocate more than has arrived plus a megabyte.
 //!
-//! Sources: `NetworkClient`, `InFlightRequests`; KIP-35, KIP-511 (ApiVersions).
+//! Sources: `NetworkClient`, `InFlightRequests`; KIP-35, KIP-511 (ApiVersions), KIP-219 (throttling).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::config::ClientConfig;
 use crate::protocol::api_key::ApiKey;
@@ -37,6 +38,9 @@ const FIRST_CORRELATION_ID: i32 = 0x0d0a_0d0a;
 
 /// How much a frame that has been announced, but has not arrived, may make the reader allocate at a time.
 const READ_AHEAD: usize = 1 << 20;
+
+/// What this client calls itself (KIP-511).
+pub(super) const SOFTWARE_NAME: &str = "ottla";
 
 /// How a connection behaves.
 #[derive(Clone, Debug)]
@@ -211,6 +215,8 @@ pub struct ServedApis {
     ranges: HashMap<i16, VersionRange>,
     /// Finalized feature levels, for example `metadata.version`.
     pub finalized_features: HashMap<String, i16>,
+    /// Of the finalized levels: grows with each change; -1 when the broker does not know.
+    pub finalized_features_epoch: i64,
 }
 
 impl ServedApis {
@@ -218,6 +224,7 @@ impl ServedApis {
         ServedApis {
             ranges: response.api_keys.iter().map(|api| (api.api_key, VersionRange::new(api.min_version, api.max_version))).collect(),
             finalized_features: response.finalized_features.iter().map(|it| (it.name.clone(), it.max_version_level)).collect(),
+            finalized_features_epoch: response.finalized_features_epoch,
         }
     }
 
@@ -250,6 +257,8 @@ struct State {
     pending: HashMap<i32, oneshot::Sender<Answer>>,
     /// Responses received so far.
     responses: u64,
+    /// Nothing is sent before this (KIP-219).
+    throttled_until: Option<Instant>,
     closed: Option<Disconnect>,
 }
 
@@ -263,6 +272,17 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, so it is never poisoned with a broken state.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn throttled_until(&self) -> Option<Instant> {
+        self.state().throttled_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Sends nothing for as long as a broker wants; a longer time that was asked for before stays.
+    fn throttle(&self, duration: Duration) {
+        let until = Instant::now() + duration;
+        let mut state = self.state();
+        state.throttled_until = Some(state.throttled_until.map_or(until, |earlier| earlier.max(until)));
     }
 
     /// Ends the connection; the first reason stays.
@@ -342,10 +362,68 @@ impl<R: Request> Pending<R> {
         if !self.has_answer {
             return Ok(R::Response::default());
         }
-        decode_response::<R>(bytes, self.version).map_err(|error| {
+        let response = decode_response::<R>(bytes, self.version).map_err(|error| {
             self.connection.handle.shared.close(Disconnect::NotKafka);
             RequestError::Decode { peer, api: R::KEY, error }
-        })
+        })?;
+        if let Ok(millis @ 1..) = u64::try_from(response.throttle_time_ms())
+            && self.version >= first_throttled_version(R::KEY)
+        {
+            tracing::debug!(%peer, api = R::KEY.name(), millis, "throttled");
+            self.connection.handle.shared.throttle(Duration::from_millis(millis));
+        }
+        Ok(response)
+    }
+}
+
+/// The first version of an API whose throttle time is the client's to wait out; before it the broker has waited already (KIP-219).
+/// Source: `shouldClientThrottle` of each response.
+fn first_throttled_version(api: ApiKey) -> i16 {
+    match api {
+        ApiKey::Fetch => 8,
+        ApiKey::Metadata | ApiKey::Produce => 6,
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 4,
+        ApiKey::CreateTopics | ApiKey::JoinGroup | ApiKey::ListOffsets => 3,
+        ApiKey::ApiVersions
+        | ApiKey::DeleteTopics
+        | ApiKey::DescribeConfigs
+        | ApiKey::DescribeGroups
+        | ApiKey::FindCoordinator
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::ListGroups
+        | ApiKey::SyncGroup => 2,
+        ApiKey::AddOffsetsToTxn
+        | ApiKey::AddPartitionsToTxn
+        | ApiKey::AlterConfigs
+        | ApiKey::AlterReplicaLogDirs
+        | ApiKey::CreateAcls
+        | ApiKey::CreateDelegationToken
+        | ApiKey::CreatePartitions
+        | ApiKey::DeleteAcls
+        | ApiKey::DeleteGroups
+        | ApiKey::DeleteRecords
+        | ApiKey::DescribeAcls
+        | ApiKey::DescribeDelegationToken
+        | ApiKey::DescribeLogDirs
+        | ApiKey::EndTxn
+        | ApiKey::ExpireDelegationToken
+        | ApiKey::InitProducerId
+        | ApiKey::RenewDelegationToken
+        | ApiKey::TxnOffsetCommit => 1,
+        ApiKey::AlterPartitionReassignments
+        | ApiKey::AlterUserScramCredentials
+        | ApiKey::BrokerHeartbeat
+        | ApiKey::BrokerRegistration
+        | ApiKey::DescribeTopicPartitions
+        | ApiKey::DescribeUserScramCredentials
+        | ApiKey::ElectLeaders
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::OffsetDelete
+        | ApiKey::UnregisterBroker => 0,
+        // The rest say a time that nobody is asked to wait.
+        _ => i16::MAX,
     }
 }
 
@@ -372,7 +450,8 @@ impl Connection {
         let stream = open(address, options).await.map_err(|error| ConnectError::Io(reason(&error)))?;
         let (read_half, write_half) = stream.into_split();
         let (shutdown, stopped) = watch::channel(false);
-        let state = State { next_correlation_id: FIRST_CORRELATION_ID, pending: HashMap::new(), responses: 0, closed: None };
+        let state =
+            State { next_correlation_id: FIRST_CORRELATION_ID, pending: HashMap::new(), responses: 0, throttled_until: None, closed: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), shutdown });
         let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(write_frames(write_half, queue, Arc::clone(&shared), stopped.clone()));
@@ -399,6 +478,11 @@ impl Connection {
 
     pub fn is_closed(&self) -> bool {
         self.handle.shared.state().closed.is_some()
+    }
+
+    /// Until when the broker wants no more requests; those that are queued wait for as long.
+    pub fn throttled_until(&self) -> Option<Instant> {
+        self.handle.shared.throttled_until()
     }
 
     /// Requests without an answer so far.
@@ -457,7 +541,7 @@ impl Connection {
             connection: self.clone(),
             receiver,
             version,
-            deadline: Instant::now() + limit,
+            deadline: self.throttled_until().unwrap_or_else(Instant::now) + limit,
             timeout: limit,
             has_answer,
             request: PhantomData,
@@ -542,7 +626,7 @@ pub(super) fn reason(error: &io::Error) -> String {
 /// say in it which versions they would understand.
 async fn negotiate(handle: &Handle) -> Result<ServedApis, ConnectError> {
     let request = ApiVersionsRequest {
-        client_software_name: "ottla".to_owned(),
+        client_software_name: SOFTWARE_NAME.to_owned(),
         client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()
     };
@@ -585,6 +669,12 @@ async fn write_frames(
             next = queue.recv() => next,
         };
         let Some(Outgoing { mut chunks, written }) = next else { return };
+        while let Some(until) = shared.throttled_until() {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = sleep_until(until) => {}
+            }
+        }
         let result = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
             result = write_all(&mut socket, &mut chunks) => result,
