@@ -56,7 +56,7 @@ pub struct ReplicaInfo {
 impl Admin {
     /// Brokers and controller. Fenced brokers are listed on request, by brokers that can (Kafka 4.0).
     pub async fn describe_cluster(&self, include_fenced_brokers: bool) -> Result<ClusterDescription, ClientError> {
-        self.retried("describeCluster", async || {
+        self.retried("describeCluster", || async {
             let connection = self.cluster.any_connection().await?;
             if !connection.served().serves(ApiKey::DescribeCluster) {
                 self.cluster.refresh(Topics::None, AutoCreate::Never).await?;
@@ -113,7 +113,7 @@ impl Admin {
         let request = DescribeLogDirsRequest { topics, ..Default::default() };
         let mut results = BTreeMap::new();
         for broker in brokers {
-            let outcome = self.retried("describeLogDirs", async || self.cluster.send_to(*broker, &request).await).await;
+            let outcome = self.retried("describeLogDirs", || async { self.cluster.send_to(*broker, &request).await }).await;
             let outcome = outcome.and_then(|response| {
                 ApiError::check(response.error_code, None)?;
                 let directories = response.results.into_iter().map(|directory| {

@@ -251,14 +251,15 @@ impl Admin {
                 include_documentation,
                 ..Default::default()
             };
-            let outcome = self.retried("describeConfigs", async || self.to_broker_or_any(broker, &request).await).await.map(|response| {
-                let results = response.results.into_iter().map(|result| {
-                    let resource = ConfigResource::new(ConfigResourceType::from_code(result.resource_type), result.resource_name);
-                    let entries = result.configs.into_iter().map(ConfigEntry::from).collect();
-                    (resource, ApiError::check(result.error_code, result.error_message).map(|()| entries))
+            let outcome =
+                self.retried("describeConfigs", || async { self.to_broker_or_any(broker, &request).await }).await.map(|response| {
+                    let results = response.results.into_iter().map(|result| {
+                        let resource = ConfigResource::new(ConfigResourceType::from_code(result.resource_type), result.resource_name);
+                        let entries = result.configs.into_iter().map(ConfigEntry::from).collect();
+                        (resource, ApiError::check(result.error_code, result.error_message).map(|()| entries))
+                    });
+                    results.collect()
                 });
-                results.collect()
-            });
             results.extend(spread(resources.into_iter().map(|(resource, ())| resource), outcome));
         }
         results
@@ -291,7 +292,7 @@ impl Admin {
                 validate_only,
                 ..Default::default()
             };
-            let outcome = self.retried("incrementalAlterConfigs", async || self.to_broker_or_controller(broker, &request).await).await;
+            let outcome = self.retried("incrementalAlterConfigs", || async { self.to_broker_or_controller(broker, &request).await }).await;
             let outcome = outcome.map(|response| {
                 let results = response.responses.into_iter().map(|result| {
                     let resource = ConfigResource::new(ConfigResourceType::from_code(result.resource_type), result.resource_name);
@@ -330,7 +331,7 @@ impl Admin {
                 validate_only,
                 ..Default::default()
             };
-            let outcome = self.retried("alterConfigs", async || self.to_broker_or_controller(broker, &request).await).await;
+            let outcome = self.retried("alterConfigs", || async { self.to_broker_or_controller(broker, &request).await }).await;
             let outcome = outcome.map(|response| {
                 let results = response.responses.into_iter().map(|result| {
                     let resource = ConfigResource::new(ConfigResourceType::from_code(result.resource_type), result.resource_name);

@@ -1,7 +1,7 @@
 //! Groups and their committed offsets. Asked of each group's coordinator; lists of every broker.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -44,13 +44,14 @@ macro_rules! named {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
             }
         }
     };
 }
+pub(super) use named;
 
 named! {
     /// A group's state.
@@ -167,6 +168,24 @@ pub struct MemberToRemove {
     pub group_instance_id: Option<String>,
 }
 
+/// Groups that turned out not to be KIP-848's, and what the broker said to that.
+#[derive(Default)]
+struct Refused(Mutex<BTreeMap<String, Option<String>>>);
+
+impl Refused {
+    fn insert(&self, group: String, message: Option<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(group, message);
+    }
+
+    fn contains(&self, group: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(group)
+    }
+
+    fn message(&self, group: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned().flatten()
+    }
+}
+
 impl Admin {
     /// Asks every broker for its groups. Brokers that fail are named beside what the others listed.
     pub async fn list_groups(&self, filter: &ListGroupsFilter) -> Result<ListedGroups, ClientError> {
@@ -181,7 +200,7 @@ impl Admin {
         let metadata = self.cluster.metadata();
         for broker in metadata.brokers.keys() {
             let outcome = self
-                .retried("listGroups", async || {
+                .retried("listGroups", || async {
                     let response = self.cluster.send_to(*broker, &request).await?;
                     ApiError::check(response.error_code, None)?;
                     Ok(response)
@@ -212,10 +231,9 @@ impl Admin {
     /// Describes consumer groups of either protocol. A group that does not exist is `GROUP_ID_NOT_FOUND` on brokers since Kafka 4.0, and a
     /// description in state `Dead` before.
     pub async fn describe_consumer_groups(&self, groups: &[String]) -> Results<String, ConsumerGroupDescription> {
-        // Groups that turned out not to be KIP-848's, and what the broker said to that.
-        let mut classic: BTreeMap<String, Option<String>> = BTreeMap::new();
-        self.rounds("describeConsumerGroups", groups.iter().cloned(), async |pending: &[String]| {
-            let (coordinators, mut results) = self.by_coordinator(pending).await;
+        let classic = &Refused::default();
+        self.rounds("describeConsumerGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
+            let (coordinators, mut results) = self.by_coordinator(&pending).await;
             let mut modern: BTreeMap<i32, Vec<String>> = BTreeMap::new();
             let mut old: BTreeMap<i32, Vec<String>> = BTreeMap::new();
             for (broker, groups) in coordinators {
@@ -225,7 +243,7 @@ impl Admin {
                     Err(_) => true,
                 };
                 for group in groups {
-                    let by_broker = if serves && !classic.contains_key(&group) { &mut modern } else { &mut old };
+                    let by_broker = if serves && !classic.contains(&group) { &mut modern } else { &mut old };
                     by_broker.entry(broker).or_default().push(group);
                 }
             }
@@ -255,10 +273,10 @@ impl Admin {
             }
             for (id, outcome) in self.describe_classic_round(old).await {
                 let outcome = outcome.and_then(|group| self.classic_consumer_group(group));
-                let outcome = outcome.map_err(|error| match (&error, classic.get(&id)) {
+                let outcome = outcome.map_err(|error| match (&error, classic.message(&id)) {
                     // The first refusal says more than the second.
-                    (ClientError::Api(ApiError { code: ErrorCode::GroupIdNotFound, .. }), Some(Some(message))) => {
-                        ApiError::new(ErrorCode::GroupIdNotFound, Some(message.clone())).into()
+                    (ClientError::Api(ApiError { code: ErrorCode::GroupIdNotFound, .. }), Some(message)) => {
+                        ApiError::new(ErrorCode::GroupIdNotFound, Some(message)).into()
                     }
                     _ => error,
                 });
@@ -271,8 +289,8 @@ impl Admin {
 
     /// Describes groups of the classic protocol, whatever they are for.
     pub async fn describe_classic_groups(&self, groups: &[String]) -> Results<String, ClassicGroupDescription> {
-        self.rounds("describeClassicGroups", groups.iter().cloned(), async |pending: &[String]| {
-            let (coordinators, mut results) = self.by_coordinator(pending).await;
+        self.rounds("describeClassicGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
+            let (coordinators, mut results) = self.by_coordinator(&pending).await;
             results.extend(self.describe_classic_round(coordinators).await);
             results
         })
@@ -300,7 +318,7 @@ impl Admin {
         results
     }
 
-    fn coordinator_node(&self, broker: i32) -> Broker {
+    pub(super) fn coordinator_node(&self, broker: i32) -> Broker {
         let unknown = Broker { id: broker, host: String::new(), port: -1, rack: None };
         self.cluster.metadata().brokers.get(&broker).cloned().unwrap_or(unknown)
     }
@@ -404,8 +422,8 @@ impl Admin {
 
     /// Deletes groups without members, their offsets included.
     pub async fn delete_groups(&self, groups: &[String]) -> Results<String, ()> {
-        self.rounds("deleteConsumerGroups", groups.iter().cloned(), async |pending: &[String]| {
-            let (coordinators, mut results) = self.by_coordinator(pending).await;
+        self.rounds("deleteConsumerGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
+            let (coordinators, mut results) = self.by_coordinator(&pending).await;
             let answers = self.to_brokers(coordinators, |connection, groups: &[String]| {
                 let request = DeleteGroupsRequest { groups_names: groups.to_vec(), ..Default::default() };
                 Ok((request, connection.version_of::<DeleteGroupsRequest>()?))

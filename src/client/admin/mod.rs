@@ -7,24 +7,43 @@
 
 mod cluster;
 mod configs;
+mod elections;
+mod features;
 mod groups;
+mod log_dirs;
 mod offsets;
+mod quorum;
+mod quotas;
 mod reassignments;
+mod share_groups;
+mod streams_groups;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 
 pub use cluster::{ClusterDescription, DescribedBroker, LogDirDescription, ReplicaInfo};
 pub use configs::{
     AlterConfigOp, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ConfigSynonym, ConfigType,
 };
+pub use elections::ElectionType;
+pub use features::{FeatureMetadata, FeatureUpdate, FeatureVersions, UpgradeType};
 pub use groups::{
     ClassicGroupDescription, ClassicMemberDescription, ConsumerGroupDescription, GroupListing, GroupState, GroupType, ListGroupsFilter,
     ListedGroups, MemberDescription, MemberToRemove, OffsetAndMetadata,
 };
+pub use log_dirs::{ReplicaLogDirInfo, TopicPartitionReplica};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, ProducerState};
+pub use quorum::{QuorumInfo, QuorumListener, QuorumReplica};
+pub use quotas::{ClientQuotaAlteration, ClientQuotaEntity, ClientQuotaFilter, ClientQuotaMatch};
 pub use reassignments::PartitionReassignment;
+pub use share_groups::{ShareGroupDescription, ShareMemberDescription, SharePartitionOffset};
+pub use streams_groups::{
+    StreamsGroupDescription, StreamsMemberDescription, StreamsSubtopology, StreamsTasks, StreamsTopicInfo, StreamsTopology,
+};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicDescription, TopicListing, TopicPartitionInfo};
+pub use transactions::{AbortTransactionSpec, ListTransactionsFilter, TransactionDescription, TransactionListing, TransactionState};
 
 use super::cluster::{Cluster, CoordinatorKind};
 use super::config::ClientConfig;
@@ -54,7 +73,7 @@ trait Item: Ord + Clone {
         None
     }
 
-    fn group(&self) -> Option<&str> {
+    fn coordinator(&self) -> Option<(CoordinatorKind, &str)> {
         None
     }
 }
@@ -67,8 +86,8 @@ impl Item for TopicPartition {
 
 /// A group's id.
 impl Item for String {
-    fn group(&self) -> Option<&str> {
-        Some(self)
+    fn coordinator(&self) -> Option<(CoordinatorKind, &str)> {
+        Some((CoordinatorKind::Group, self))
     }
 }
 
@@ -113,7 +132,10 @@ impl Admin {
     }
 
     /// Calls `attempt` until it succeeds, fails for good, or the call's time is over.
-    async fn retried<T>(&self, call: &'static str, mut attempt: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    async fn retried<T, F>(&self, call: &'static str, mut attempt: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let mut attempts = self.cluster.attempts(call);
         loop {
             match attempt().await {
@@ -127,24 +149,27 @@ impl Admin {
     }
 
     /// Calls `round` with the items that have no final outcome yet, until all have one. An item that a round leaves out is retried too.
-    async fn rounds<K: Item, T>(
+    async fn rounds<K: Item, T, F>(
         &self,
         call: &'static str,
         items: impl IntoIterator<Item = K>,
-        mut round: impl AsyncFnMut(&[K]) -> Results<K, T>,
-    ) -> Results<K, T> {
+        mut round: impl FnMut(Vec<K>) -> F,
+    ) -> Results<K, T>
+    where
+        F: Future<Output = Results<K, T>>,
+    {
         let mut attempts = self.cluster.attempts(call);
         let mut done = BTreeMap::new();
         let mut pending: Vec<K> = items.into_iter().collect();
         while !pending.is_empty() {
-            let mut outcomes = round(&pending).await;
+            let mut outcomes = round(pending.clone()).await;
             let mut again = Vec::new();
             let mut last = ClientError::from(ErrorCode::UnknownServerError);
             for item in pending {
                 match outcomes.remove(&item) {
                     None => again.push(item),
                     Some(Err(error)) if self.is_worth_a_retry(&error, attempts.failures()) => {
-                        self.cluster.recover(&error, item.topic(), item.group().map(|group| (CoordinatorKind::Group, group))).await;
+                        self.cluster.recover(&error, item.topic(), item.coordinator()).await;
                         last = error;
                         again.push(item);
                     }
@@ -215,15 +240,16 @@ impl Admin {
         (leaders, failed)
     }
 
-    /// Sorts groups by their coordinators; those without one come back with the reason.
-    async fn by_coordinator<T>(&self, groups: &[String]) -> (BTreeMap<i32, Vec<String>>, Results<String, T>) {
-        let mut coordinators: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    /// Sorts groups, or transactional ids, by their coordinators; those without one come back with the reason.
+    async fn by_coordinator<K: Item, T>(&self, items: &[K]) -> (BTreeMap<i32, Vec<K>>, Results<K, T>) {
+        let mut coordinators: BTreeMap<i32, Vec<K>> = BTreeMap::new();
         let mut failed = BTreeMap::new();
-        for group in groups {
-            match self.cluster.coordinator(CoordinatorKind::Group, group).await {
-                Ok(coordinator) => coordinators.entry(coordinator).or_default().push(group.clone()),
+        for item in items {
+            let Some((kind, key)) = item.coordinator() else { continue };
+            match self.cluster.coordinator(kind, key).await {
+                Ok(coordinator) => coordinators.entry(coordinator).or_default().push(item.clone()),
                 Err(error) => {
-                    failed.insert(group.clone(), Err(error));
+                    failed.insert(item.clone(), Err(error));
                 }
             }
         }
@@ -305,4 +331,26 @@ fn by_topic<T>(partitions: impl IntoIterator<Item = (TopicPartition, T)>) -> BTr
 /// Authorized operations as the wire has them; `None` when they were not asked for.
 fn authorized_operations(bits: i32) -> Option<i32> {
     (bits != i32::MIN).then_some(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if it is so.
+    #[test]
+    fn calls_can_be_awaited_on_any_thread() {
+        fn is_send<T: Send>(_: T) {}
+        fn check(admin: &Admin) {
+            is_send(admin.list_offsets(&BTreeMap::new(), IsolationLevel::ReadCommitted));
+            is_send(admin.describe_consumer_groups(&[]));
+            is_send(admin.list_group_offsets("g", None, true));
+            is_send(admin.describe_transactions(&[]));
+            is_send(admin.describe_client_quotas(&ClientQuotaFilter::default()));
+            is_send(admin.describe_configs(&[], None, false, false));
+            is_send(admin.describe_topics(&[]));
+            is_send(admin.list_groups(&ListGroupsFilter::default()));
+        }
+        let _ = check;
+    }
 }

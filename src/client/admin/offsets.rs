@@ -90,8 +90,8 @@ impl Admin {
         specs: &BTreeMap<TopicPartition, OffsetSpec>,
         isolation_level: IsolationLevel,
     ) -> Results<TopicPartition, ListedOffset> {
-        self.rounds("listOffsets", specs.keys().cloned(), async |pending: &[TopicPartition]| {
-            let (leaders, mut results) = self.by_leader(pending).await;
+        self.rounds("listOffsets", specs.keys().cloned(), |pending: Vec<TopicPartition>| async move {
+            let (leaders, mut results) = self.by_leader(&pending).await;
             let timeout_ms = wire_millis(self.cluster.request_timeout());
             let answers = self.to_brokers(leaders, |connection, partitions: &[(TopicPartition, i32)]| {
                 let version = connection.version_of::<ListOffsetsRequest>()?;
@@ -153,8 +153,8 @@ impl Admin {
 
     /// Deletes the records before an offset (-1: all so far). Gives each partition's new first offset.
     pub async fn delete_records(&self, before: &BTreeMap<TopicPartition, i64>) -> Results<TopicPartition, i64> {
-        self.rounds("deleteRecords", before.keys().cloned(), async |pending: &[TopicPartition]| {
-            let (leaders, mut results) = self.by_leader(pending).await;
+        self.rounds("deleteRecords", before.keys().cloned(), |pending: Vec<TopicPartition>| async move {
+            let (leaders, mut results) = self.by_leader(&pending).await;
             let timeout_ms = wire_millis(self.cluster.request_timeout());
             let answers = self.to_brokers(leaders, |connection, partitions: &[(TopicPartition, i32)]| {
                 let topics = by_topic(partitions.iter().map(|(partition, _)| (partition.clone(), before.get(partition).copied())));
@@ -191,8 +191,8 @@ impl Admin {
 
     /// The producers that a partition's leader remembers.
     pub async fn describe_producers(&self, partitions: &[TopicPartition]) -> Results<TopicPartition, Vec<ProducerState>> {
-        self.rounds("describeProducers", partitions.iter().cloned(), async |pending: &[TopicPartition]| {
-            let (leaders, mut results) = self.by_leader(pending).await;
+        self.rounds("describeProducers", partitions.iter().cloned(), |pending: Vec<TopicPartition>| async move {
+            let (leaders, mut results) = self.by_leader(&pending).await;
             let answers = self.to_brokers(leaders, |connection, partitions: &[(TopicPartition, i32)]| {
                 let topics = by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| TopicRequest {
                     name,

@@ -88,7 +88,7 @@ const PARTITIONS_A_PAGE: i32 = 2000;
 impl Admin {
     /// All topics, by name, internal ones too.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, ClientError> {
-        let response = self.retried("listTopics", async || self.cluster.refresh(Topics::All, AutoCreate::Never).await).await?;
+        let response = self.retried("listTopics", || async { self.cluster.refresh(Topics::All, AutoCreate::Never).await }).await?;
         let mut listings: Vec<TopicListing> = response
             .topics
             .into_iter()
@@ -106,7 +106,7 @@ impl Admin {
     /// The same with at most so many partitions in an answer.
     pub async fn describe_topics_by_pages_of(&self, partitions: i32, names: &[String]) -> Results<String, TopicDescription> {
         let outcome = self
-            .retried("describeTopics", async || {
+            .retried("describeTopics", || async {
                 if self.cluster.serves(ApiKey::DescribeTopicPartitions).await? {
                     self.describe_by_pages(partitions, names).await
                 } else {
@@ -122,7 +122,7 @@ impl Admin {
     /// Describes topics by id.
     pub async fn describe_topics_by_id(&self, ids: &[Uuid]) -> Results<Uuid, TopicDescription> {
         let outcome = self
-            .retried("describeTopics", async || {
+            .retried("describeTopics", || async {
                 let topics = ids.iter().map(|id| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() });
                 let found = self.describe_by_metadata(topics.collect()).await?;
                 Ok(found.into_iter().map(|(_, id, outcome)| (id, outcome)).collect())
