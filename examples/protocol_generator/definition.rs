@@ -101,7 +101,7 @@ impl Type {
         }
     }
 
-    fn struct_name(&self) -> Option<&str> {
+    pub(crate) fn struct_name(&self) -> Option<&str> {
         match self {
             Type::Struct(name) => Some(name),
             Type::Array(element) => element.struct_name(),

@@ -357,6 +357,7 @@ impl Context<'_> {
                  fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {\n        self.throttle_time_ms = throttle_time_ms;\n    }\n",
             );
         }
+        self.error_codes(out, fields, visibility);
         out.push_str("}\n\n");
     }
 
@@ -632,6 +633,41 @@ impl Context<'_> {
         out.push_str("        Value::Object(map)\n    }\n");
     }
 
+    /// Writes the visit to all error codes, for a structure of a response that has any within.
+    fn error_codes(&self, out: &mut String, fields: &[Field], visibility: &str) {
+        if self.message.kind != "response" || !self.has_error_code(fields) {
+            return;
+        }
+        let _ = writeln!(out, "\n    {visibility}fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {{");
+        for field in fields {
+            let name = snake(&field.name);
+            match &field.type_ {
+                _ if is_error_code(field) => {
+                    let _ = writeln!(out, "        visit(self.{name});");
+                }
+                type_ if type_.struct_name().is_some_and(|inner| self.has_error_code(&self.message.structs[inner])) => {
+                    let levels = usize::from(self.is_option(field)) + usize::from(matches!(type_, Type::Array(_)));
+                    let _ = match levels {
+                        0 => writeln!(out, "        self.{name}.each_error_code(visit);"),
+                        1 => writeln!(out, "        for inner in &self.{name} {{\n            inner.each_error_code(visit);\n        }}"),
+                        _ => writeln!(
+                            out,
+                            "        for inner in self.{name}.iter().flatten() {{\n            inner.each_error_code(visit);\n        }}"
+                        ),
+                    };
+                }
+                _ => {}
+            }
+        }
+        out.push_str("    }\n");
+    }
+
+    fn has_error_code(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|field| {
+            is_error_code(field) || field.type_.struct_name().is_some_and(|inner| self.has_error_code(&self.message.structs[inner]))
+        })
+    }
+
     fn json_value(&self, type_: &Type, value: &str, by_reference: bool) -> String {
         let star = if by_reference { "*" } else { "" };
         let ampersand = if by_reference { "" } else { "&" };
@@ -645,6 +681,10 @@ impl Context<'_> {
             Type::Array(element) => format!("json::array({ampersand}{value}, |element| {})", self.json_value(element, "element", true)),
         }
     }
+}
+
+fn is_error_code(field: &Field) -> bool {
+    field.name.ends_with("ErrorCode") && field.type_ == Type::Scalar("int16".into())
 }
 
 fn is_constant(condition: &str) -> bool {

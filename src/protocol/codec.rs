@@ -91,6 +91,8 @@ pub trait Message: Default + Clone + std::fmt::Debug + PartialEq + Send + Sync +
 
     /// Sets what [`Message::throttle_time_ms`] gives, in messages that can say it.
     fn set_throttle_time_ms(&mut self, _throttle_time_ms: i32) {}
+    /// Visits every error code of a response, NONE among them, whatever the version; other messages have none.
+    fn each_error_code(&self, _visit: &mut dyn FnMut(i16)) {}
 
     /// Reads a message that fills `bytes`.
     fn from_bytes(bytes: Bytes, version: i16) -> Result<Self, DecodeError> {

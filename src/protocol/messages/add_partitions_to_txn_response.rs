@@ -112,6 +112,16 @@ impl Message for AddPartitionsToTxnResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.results_by_transaction {
+            inner.each_error_code(visit);
+        }
+        for inner in &self.results_by_topic_v3_and_below {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AddPartitionsToTxnResponse`].
@@ -155,6 +165,10 @@ impl AddPartitionsToTxnPartitionResult {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("partitionErrorCode".to_owned(), Value::from(self.partition_error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.partition_error_code);
     }
 }
 
@@ -226,6 +240,12 @@ impl AddPartitionsToTxnResult {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topic_results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AddPartitionsToTxnResponse`].
@@ -277,5 +297,11 @@ impl AddPartitionsToTxnTopicResult {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("resultsByPartition".to_owned(), json::array(&self.results_by_partition, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results_by_partition {
+            inner.each_error_code(visit);
+        }
     }
 }

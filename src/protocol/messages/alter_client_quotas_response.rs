@@ -70,6 +70,12 @@ impl Message for AlterClientQuotasResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.entries {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AlterClientQuotasResponse`].
@@ -169,5 +175,9 @@ impl EntryData {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         map.insert("entity".to_owned(), json::array(&self.entity, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

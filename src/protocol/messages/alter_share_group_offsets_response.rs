@@ -81,6 +81,13 @@ impl Message for AlterShareGroupOffsetsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AlterShareGroupOffsetsResponse`].
@@ -133,6 +140,10 @@ impl AlterShareGroupOffsetsResponsePartition {
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -190,5 +201,11 @@ impl AlterShareGroupOffsetsResponseTopic {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

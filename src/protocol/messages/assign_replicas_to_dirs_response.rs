@@ -76,6 +76,13 @@ impl Message for AssignReplicasToDirsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.directories {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AssignReplicasToDirsResponse`].
@@ -123,6 +130,12 @@ impl DirectoryData {
         map.insert("topics".to_owned(), json::array(&self.topics, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`AssignReplicasToDirsResponse`].
@@ -166,6 +179,10 @@ impl PartitionData {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -213,5 +230,11 @@ impl TopicData {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -70,6 +70,12 @@ impl Message for DeleteAclsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.filter_results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DeleteAclsResponse`].
@@ -125,6 +131,13 @@ impl DeleteAclsFilterResult {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         map.insert("matchingAcls".to_owned(), json::array(&self.matching_acls, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.matching_acls {
+            inner.each_error_code(visit);
+        }
     }
 }
 
@@ -208,5 +221,9 @@ impl DeleteAclsMatchingAcl {
         map.insert("operation".to_owned(), Value::from(self.operation));
         map.insert("permissionType".to_owned(), Value::from(self.permission_type));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

@@ -70,6 +70,12 @@ impl Message for DeleteGroupsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DeleteGroupsResponse`].
@@ -113,5 +119,9 @@ impl DeletableGroupResult {
         map.insert("groupId".to_owned(), Value::String(self.group_id.clone()));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

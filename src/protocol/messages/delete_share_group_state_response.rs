@@ -55,6 +55,12 @@ impl Message for DeleteShareGroupStateResponse {
         map.insert("results".to_owned(), json::array(&self.results, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DeleteShareGroupStateResponse`].
@@ -106,6 +112,12 @@ impl DeleteStateResult {
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DeleteShareGroupStateResponse`].
@@ -153,5 +165,9 @@ impl PartitionResult {
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

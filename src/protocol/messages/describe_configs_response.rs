@@ -70,6 +70,12 @@ impl Message for DescribeConfigsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeConfigsResponse`].
@@ -228,6 +234,10 @@ impl DescribeConfigsResult {
         map.insert("resourceName".to_owned(), Value::String(self.resource_name.clone()));
         map.insert("configs".to_owned(), json::array(&self.configs, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 

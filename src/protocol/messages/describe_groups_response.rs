@@ -77,6 +77,12 @@ impl Message for DescribeGroupsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.groups {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeGroupsResponse`].
@@ -175,6 +181,10 @@ impl DescribedGroup {
             map.insert("authorizedOperations".to_owned(), Value::from(self.authorized_operations));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 

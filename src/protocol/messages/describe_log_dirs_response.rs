@@ -81,6 +81,13 @@ impl Message for DescribeLogDirsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeLogDirsResponse`].
@@ -227,6 +234,10 @@ impl DescribeLogDirsResult {
             map.insert("isCordoned".to_owned(), Value::from(self.is_cordoned));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 

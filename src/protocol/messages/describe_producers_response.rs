@@ -70,6 +70,12 @@ impl Message for DescribeProducersResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeProducersResponse`].
@@ -130,6 +136,10 @@ impl PartitionResponse {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         map.insert("activeProducers".to_owned(), json::array(&self.active_producers, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -249,5 +259,11 @@ impl TopicResponse {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -91,6 +91,13 @@ impl Message for DescribeQuorumResponse {
         }
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeQuorumResponse`].
@@ -321,6 +328,10 @@ impl PartitionData {
         map.insert("observers".to_owned(), json::array(&self.observers, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`DescribeQuorumResponse`].
@@ -455,5 +466,11 @@ impl TopicData {
         map.insert("topicName".to_owned(), Value::String(self.topic_name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

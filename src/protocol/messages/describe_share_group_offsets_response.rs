@@ -71,6 +71,12 @@ impl Message for DescribeShareGroupOffsetsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.groups {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeShareGroupOffsetsResponse`].
@@ -131,6 +137,13 @@ impl DescribeShareGroupOffsetsResponseGroup {
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+        visit(self.error_code);
     }
 }
 
@@ -206,6 +219,10 @@ impl DescribeShareGroupOffsetsResponsePartition {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`DescribeShareGroupOffsetsResponse`].
@@ -262,5 +279,11 @@ impl DescribeShareGroupOffsetsResponseTopic {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

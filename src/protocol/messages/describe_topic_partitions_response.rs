@@ -82,6 +82,12 @@ impl Message for DescribeTopicPartitionsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeTopicPartitionsResponse`].
@@ -230,6 +236,10 @@ impl DescribeTopicPartitionsResponsePartition {
         map.insert("offlineReplicas".to_owned(), json::array(&self.offline_replicas, |element| Value::from(*element)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`DescribeTopicPartitionsResponse`].
@@ -301,5 +311,12 @@ impl DescribeTopicPartitionsResponseTopic {
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         map.insert("topicAuthorizedOperations".to_owned(), Value::from(self.topic_authorized_operations));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

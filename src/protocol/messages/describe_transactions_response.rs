@@ -70,6 +70,12 @@ impl Message for DescribeTransactionsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.transaction_states {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeTransactionsResponse`].
@@ -197,5 +203,9 @@ impl TransactionState {
         map.insert("producerEpoch".to_owned(), Value::from(self.producer_epoch));
         map.insert("topics".to_owned(), json::array(&self.topics, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

@@ -80,6 +80,13 @@ impl Message for DescribeUserScramCredentialsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`DescribeUserScramCredentialsResponse`].
@@ -184,5 +191,9 @@ impl DescribeUserScramCredentialsResult {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         map.insert("credentialInfos".to_owned(), json::array(&self.credential_infos, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

@@ -85,6 +85,13 @@ impl Message for ElectLeadersResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.replica_election_results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ElectLeadersResponse`].
@@ -138,6 +145,10 @@ impl PartitionResult {
         map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`ElectLeadersResponse`].
@@ -188,5 +199,11 @@ impl ReplicaElectionResult {
         map.insert("topic".to_owned(), Value::String(self.topic.clone()));
         map.insert("partitionResult".to_owned(), json::array(&self.partition_result, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partition_result {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -88,6 +88,13 @@ impl Message for EndQuorumEpochResponse {
         }
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`EndQuorumEpochResponse`].
@@ -215,6 +222,10 @@ impl PartitionData {
         map.insert("leaderEpoch".to_owned(), Value::from(self.leader_epoch));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`EndQuorumEpochResponse`].
@@ -265,5 +276,11 @@ impl TopicData {
         map.insert("topicName".to_owned(), Value::String(self.topic_name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

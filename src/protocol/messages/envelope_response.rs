@@ -56,4 +56,8 @@ impl Message for EnvelopeResponse {
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }

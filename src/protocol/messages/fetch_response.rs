@@ -123,6 +123,13 @@ impl Message for FetchResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`FetchResponse`].
@@ -296,6 +303,12 @@ impl FetchableTopicResponse {
         }
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }
 
@@ -596,6 +609,10 @@ impl PartitionData {
         }
         map.insert("records".to_owned(), self.records.as_ref().map_or(Value::Null, |value| json::records(value)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 

@@ -102,6 +102,13 @@ impl Message for FetchSnapshotResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`FetchSnapshotResponse`].
@@ -307,6 +314,10 @@ impl PartitionSnapshot {
         map.insert("unalignedRecords".to_owned(), json::records(&self.unaligned_records));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`FetchSnapshotResponse`].
@@ -401,5 +412,11 @@ impl TopicSnapshot {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -152,6 +152,13 @@ impl Message for FindCoordinatorResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.coordinators {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`FindCoordinatorResponse`].
@@ -270,5 +277,9 @@ impl Coordinator {
             map.insert("errorMessage".to_owned(), self.error_message.as_ref().map_or(Value::Null, |value| Value::String(value.clone())));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

@@ -70,6 +70,12 @@ impl Message for IncrementalAlterConfigsResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`IncrementalAlterConfigsResponse`].
@@ -127,5 +133,9 @@ impl AlterConfigsResourceResponse {
         map.insert("resourceType".to_owned(), Value::from(self.resource_type));
         map.insert("resourceName".to_owned(), Value::String(self.resource_name.clone()));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

@@ -90,6 +90,13 @@ impl Message for LeaveGroupResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.members {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`LeaveGroupResponse`].
@@ -172,5 +179,9 @@ impl MemberResponse {
             map.insert("errorCode".to_owned(), Value::from(self.error_code));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }

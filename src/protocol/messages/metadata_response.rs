@@ -132,6 +132,13 @@ impl Message for MetadataResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`MetadataResponse`].
@@ -284,6 +291,10 @@ impl MetadataResponsePartition {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`MetadataResponse`].
@@ -381,5 +392,12 @@ impl MetadataResponseTopic {
             map.insert("topicAuthorizedOperations".to_owned(), Value::from(self.topic_authorized_operations));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -77,6 +77,12 @@ impl Message for OffsetCommitResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`OffsetCommitResponse`].
@@ -120,6 +126,10 @@ impl OffsetCommitResponsePartition {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -188,5 +198,11 @@ impl OffsetCommitResponseTopic {
         }
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -69,6 +69,13 @@ impl Message for OffsetDeleteResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`OffsetDeleteResponse`].
@@ -104,6 +111,10 @@ impl OffsetDeleteResponsePartition {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -149,5 +160,11 @@ impl OffsetDeleteResponseTopic {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -114,6 +114,16 @@ impl Message for OffsetFetchResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+        visit(self.error_code);
+        for inner in &self.groups {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`OffsetFetchResponse`].
@@ -196,6 +206,13 @@ impl OffsetFetchResponseGroup {
             map.insert("errorCode".to_owned(), Value::from(self.error_code));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+        visit(self.error_code);
     }
 }
 
@@ -302,6 +319,10 @@ impl OffsetFetchResponsePartition {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`OffsetFetchResponse`].
@@ -407,6 +428,10 @@ impl OffsetFetchResponsePartitions {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`OffsetFetchResponse`].
@@ -475,6 +500,12 @@ impl OffsetFetchResponseTopic {
             map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }
 
@@ -552,5 +583,11 @@ impl OffsetFetchResponseTopics {
             map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         }
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

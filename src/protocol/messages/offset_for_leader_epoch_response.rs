@@ -70,6 +70,12 @@ impl Message for OffsetForLeaderEpochResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`OffsetForLeaderEpochResponse`].
@@ -122,6 +128,10 @@ impl EpochEndOffset {
         map.insert("endOffset".to_owned(), Value::from(self.end_offset));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`OffsetForLeaderEpochResponse`].
@@ -172,5 +182,11 @@ impl OffsetForLeaderTopicResult {
         map.insert("topic".to_owned(), Value::String(self.topic.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -97,6 +97,12 @@ impl Message for ProduceResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ProduceResponse`].
@@ -427,6 +433,10 @@ impl PartitionProduceResponse {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`ProduceResponse`].
@@ -495,5 +505,11 @@ impl TopicProduceResponse {
         }
         map.insert("partitionResponses".to_owned(), json::array(&self.partition_responses, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partition_responses {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -55,6 +55,12 @@ impl Message for ReadShareGroupStateResponse {
         map.insert("results".to_owned(), json::array(&self.results, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ReadShareGroupStateResponse`].
@@ -126,6 +132,10 @@ impl PartitionResult {
         map.insert("stateBatches".to_owned(), json::array(&self.state_batches, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`ReadShareGroupStateResponse`].
@@ -176,6 +186,12 @@ impl ReadStateResult {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }
 

@@ -58,6 +58,12 @@ impl Message for ReadShareGroupStateSummaryResponse {
         map.insert("results".to_owned(), json::array(&self.results, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.results {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ReadShareGroupStateSummaryResponse`].
@@ -137,6 +143,10 @@ impl PartitionResult {
         }
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`ReadShareGroupStateSummaryResponse`].
@@ -187,5 +197,11 @@ impl ReadStateSummaryResult {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

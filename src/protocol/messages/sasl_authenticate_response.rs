@@ -76,4 +76,8 @@ impl Message for SaslAuthenticateResponse {
         }
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }

@@ -52,4 +52,8 @@ impl Message for SaslHandshakeResponse {
         map.insert("mechanisms".to_owned(), json::array(&self.mechanisms, |element| Value::String(element.clone())));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }

@@ -100,6 +100,13 @@ impl Message for ShareAcknowledgeResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ShareAcknowledgeResponse`].
@@ -254,6 +261,10 @@ impl PartitionData {
         map.insert("currentLeader".to_owned(), self.current_leader.to_json(version));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`ShareAcknowledgeResponse`].
@@ -304,5 +315,11 @@ impl ShareAcknowledgeTopicResponse {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

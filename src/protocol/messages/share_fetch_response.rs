@@ -95,6 +95,13 @@ impl Message for ShareFetchResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.responses {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`ShareFetchResponse`].
@@ -329,6 +336,11 @@ impl PartitionData {
         map.insert("acquiredRecords".to_owned(), json::array(&self.acquired_records, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        visit(self.acknowledge_error_code);
+    }
 }
 
 /// A part of [`ShareFetchResponse`].
@@ -379,5 +391,11 @@ impl ShareFetchableTopicResponse {
         map.insert("topicId".to_owned(), Value::String(self.topic_id.to_string()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

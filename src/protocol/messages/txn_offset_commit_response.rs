@@ -70,6 +70,12 @@ impl Message for TxnOffsetCommitResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`TxnOffsetCommitResponse`].
@@ -113,6 +119,10 @@ impl TxnOffsetCommitResponsePartition {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -164,5 +174,11 @@ impl TxnOffsetCommitResponseTopic {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

@@ -85,6 +85,10 @@ impl Message for UpdateRaftVoterResponse {
     fn set_throttle_time_ms(&mut self, throttle_time_ms: i32) {
         self.throttle_time_ms = throttle_time_ms;
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`UpdateRaftVoterResponse`].

@@ -88,6 +88,13 @@ impl Message for VoteResponse {
         }
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`VoteResponse`].
@@ -226,6 +233,10 @@ impl PartitionData {
         map.insert("voteGranted".to_owned(), Value::from(self.vote_granted));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
+    }
 }
 
 /// A part of [`VoteResponse`].
@@ -276,5 +287,11 @@ impl TopicData {
         map.insert("topicName".to_owned(), Value::String(self.topic_name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }

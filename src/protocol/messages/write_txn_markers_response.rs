@@ -54,6 +54,12 @@ impl Message for WriteTxnMarkersResponse {
         map.insert("markers".to_owned(), json::array(&self.markers, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.markers {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`WriteTxnMarkersResponse`].
@@ -97,6 +103,10 @@ impl WritableTxnMarkerPartitionResult {
         map.insert("partitionIndex".to_owned(), Value::from(self.partition_index));
         map.insert("errorCode".to_owned(), Value::from(self.error_code));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        visit(self.error_code);
     }
 }
 
@@ -149,6 +159,12 @@ impl WritableTxnMarkerResult {
         map.insert("topics".to_owned(), json::array(&self.topics, |element| element.to_json(version)));
         Value::Object(map)
     }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.topics {
+            inner.each_error_code(visit);
+        }
+    }
 }
 
 /// A part of [`WriteTxnMarkersResponse`].
@@ -199,5 +215,11 @@ impl WritableTxnMarkerTopicResult {
         map.insert("name".to_owned(), Value::String(self.name.clone()));
         map.insert("partitions".to_owned(), json::array(&self.partitions, |element| element.to_json(version)));
         Value::Object(map)
+    }
+
+    pub(crate) fn each_error_code(&self, visit: &mut dyn FnMut(i16)) {
+        for inner in &self.partitions {
+            inner.each_error_code(visit);
+        }
     }
 }
