@@ -158,6 +158,7 @@ impl Server {
             random: Random::new(random.next_u64()),
             session_timeout_ms: u64::try_from(config.broker_session_timeout_ms).unwrap_or(0),
             auto_leader_rebalance: config.value("auto.leader.rebalance.enable").as_bool().unwrap_or(true),
+            unclean_election_interval_ms: u64::try_from(config.long("unclean.leader.election.interval.ms")).unwrap_or(u64::MAX),
             snapshot_policy: snapshot_policy(&config),
         })?;
         let image = quorum.image();

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod file_slice;
 pub mod properties;
 pub mod random;
+pub mod scram;
 pub mod topic_name;
 pub mod topic_partition;
 pub mod uuid;

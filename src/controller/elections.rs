@@ -85,6 +85,29 @@ impl Controller {
         }
     }
 
+    /// Elects leaders for partitions that have none and whose topics prefer any live replica to waiting for one in sync; says whether
+    /// more may be left. That a replica comes back elects by itself; this is for configs that changed meanwhile.
+    pub fn elect_unclean_leaders(&mut self) -> Outcome<bool> {
+        let mut records = Vec::new();
+        for topic in self.image.topics.iter() {
+            let mut leaderless = topic.partitions.iter().filter(|(_, partition)| !partition.has_leader()).peekable();
+            if leaderless.peek().is_none() || !self.unclean_election(&topic.name) {
+                continue;
+            }
+            for (&index, _) in leaderless {
+                if records.len() >= MAX_ELECTIONS_PER_PASS {
+                    return Outcome { records, response: true };
+                }
+                let error = self.elect_leader(&topic.name, index, Election::Unclean, &mut records);
+                match error.code {
+                    ErrorCode::None => tracing::info!("electing an unclean leader for {}-{index}, which had none", topic.name),
+                    code => tracing::debug!("no unclean leader for {}-{index}: {code}", topic.name),
+                }
+            }
+        }
+        Outcome { records, response: false }
+    }
+
     /// Moves leaders back to preferred replicas that are in sync; says whether more are left to move.
     pub fn balance_leaders(&mut self) -> Outcome<bool> {
         let mut records = Vec::new();

@@ -14,10 +14,14 @@ pub mod api_error;
 pub mod brokers;
 pub mod configs;
 pub mod elections;
+pub mod features;
 pub mod partition_change;
 pub mod placement;
 pub mod producer_ids;
+pub mod quotas;
+pub mod reassignments;
 pub mod refusal;
+pub mod scram;
 pub mod sessions;
 pub mod topics;
 
@@ -32,6 +36,7 @@ use crate::metadata::image::{ConfigResource, MetadataImage};
 use crate::metadata::record::{MetadataRecord, VersionedRecord};
 use crate::metadata::replay::ReplayError;
 use crate::metadata::schema::ConfigSchema;
+use crate::protocol::error_code::ErrorCode;
 
 /// The most records that one request may cause (`QuorumController.MAX_RECORDS_PER_USER_OP`).
 pub const MAX_RECORDS_PER_OPERATION: usize = 10_000;
@@ -50,6 +55,10 @@ impl<R> Outcome<R> {
         Outcome { records: Vec::new(), response }
     }
 }
+
+/// What a client may still change (KIP-599): takes the number of partitions that an operation creates or deletes, and says whether that
+/// is within the client's quota.
+pub type PartitionChangeQuota = Box<dyn FnMut(usize) -> bool + Send>;
 
 /// What a controller must be told at its start.
 pub struct ControllerOptions {
@@ -76,6 +85,8 @@ pub struct Controller {
     /// The offset of each broker's last registration.
     registration_offsets: BTreeMap<i32, i64>,
     sessions: sessions::Sessions,
+    /// Of the operation that is being decided.
+    partition_change_quota: Option<PartitionChangeQuota>,
     now_ms: u64,
     next_offset: i64,
 }
@@ -105,6 +116,7 @@ impl Controller {
             collisions: BTreeMap::new(),
             registration_offsets: BTreeMap::new(),
             sessions: sessions::Sessions::new(options.session_timeout_ms),
+            partition_change_quota: None,
             now_ms: 0,
             next_offset: 0,
         }
@@ -218,6 +230,20 @@ impl Controller {
         if topic_name::has_collision_characters(name) {
             self.collisions.entry(topic_name::without_dots(name)).or_default().insert(name.to_owned());
         }
+    }
+
+    /// Decides an operation of a client that has a quota.
+    pub fn within<R>(&mut self, quota: Option<PartitionChangeQuota>, operation: impl FnOnce(&mut Controller) -> R) -> R {
+        self.partition_change_quota = quota;
+        let result = operation(self);
+        self.partition_change_quota = None;
+        result
+    }
+
+    /// Counts partitions that are about to be created or deleted.
+    fn apply_partition_change_quota(&mut self, partitions: usize) -> Result<(), api_error::ApiError> {
+        let allowed = self.partition_change_quota.as_mut().is_none_or(|quota| quota(partitions));
+        allowed.then_some(()).ok_or_else(|| api_error::ApiError::generic(ErrorCode::ThrottlingQuotaExceeded))
     }
 
     fn metadata_version(&self) -> MetadataVersion {

@@ -77,7 +77,7 @@ impl PartitionChange<'_> {
         (record != unchanged).then(|| VersionedRecord::new(record, self.metadata_version.partition_record_version()))
     }
 
-    /// A reassignment is done when the replicas that stay are all in sync.
+    /// A reassignment is done when the new replicas are in sync; where there will be fewer than before, when all that stay are.
     fn complete_reassignment(&mut self) {
         if self.target_removing.is_empty() && self.target_adding.is_empty() {
             return;
@@ -85,7 +85,9 @@ impl PartitionChange<'_> {
         let stays = |id: &&i32| !self.target_removing.contains(id);
         let isr: Vec<i32> = self.target_isr.iter().filter(stays).copied().collect();
         let replicas: Vec<i32> = self.target_replicas.iter().filter(stays).copied().collect();
-        if isr.is_empty() || replicas.is_empty() || !replicas.iter().all(|id| isr.contains(id)) {
+        let in_sync = |ids: &[i32]| ids.iter().all(|id| isr.contains(id));
+        let shrinks = self.target_adding.len() < self.target_removing.len();
+        if isr.is_empty() || replicas.is_empty() || !in_sync(&self.target_adding) || (shrinks && !in_sync(&replicas)) {
             return;
         }
         self.target_isr = isr;

@@ -81,6 +81,40 @@ impl Refuse for IncrementalAlterConfigsRequest {
     }
 }
 
+impl Refuse for AlterClientQuotasRequest {
+    fn refuse(&self, code: ErrorCode) -> AlterClientQuotasResponse {
+        let entries = self.entries.iter().map(|entry| alter_client_quotas_response::EntryData {
+            error_code: code.code(),
+            error_message: text(code),
+            entity: entry
+                .entity
+                .iter()
+                .map(|part| alter_client_quotas_response::EntityData {
+                    entity_type: part.entity_type.clone(),
+                    entity_name: part.entity_name.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        });
+        AlterClientQuotasResponse { entries: entries.collect(), ..Default::default() }
+    }
+}
+
+impl Refuse for AlterUserScramCredentialsRequest {
+    fn refuse(&self, code: ErrorCode) -> AlterUserScramCredentialsResponse {
+        let users = self.deletions.iter().map(|it| &it.name).chain(self.upsertions.iter().map(|it| &it.name));
+        let users: std::collections::BTreeSet<&String> = users.collect();
+        let results = users.into_iter().map(|user| alter_user_scram_credentials_response::AlterUserScramCredentialsResult {
+            user: user.clone(),
+            error_code: code.code(),
+            error_message: text(code),
+            ..Default::default()
+        });
+        AlterUserScramCredentialsResponse { results: results.collect(), ..Default::default() }
+    }
+}
+
 macro_rules! refuse_at_the_top {
     ($($request:ident $response:ident),* $(,)?) => {
         $(
@@ -95,6 +129,7 @@ macro_rules! refuse_at_the_top {
 
 refuse_at_the_top! {
     AllocateProducerIdsRequest AllocateProducerIdsResponse,
+    AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse,
     AlterPartitionRequest AlterPartitionResponse,
     BrokerHeartbeatRequest BrokerHeartbeatResponse,
     BrokerRegistrationRequest BrokerRegistrationResponse,

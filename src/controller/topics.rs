@@ -105,6 +105,7 @@ impl Controller {
         let resource = ConfigResource::topic(&topic.name);
         let config_records = self.new_topic_config_records(&resource, &configs)?;
         let partitions = self.new_partitions(topic)?;
+        self.apply_partition_change_quota(partitions.len())?;
 
         let topic_id = Uuid::random(&mut self.random);
         let broker = self.configs_of(&ConfigResource::broker(self.node_id));
@@ -241,7 +242,7 @@ impl Controller {
         place(usable, partitions, replication_factor, &mut self.random)
     }
 
-    fn validate_assignment(&self, replicas: &[i32], replication_factor: Option<usize>) -> Result<(), ApiError> {
+    pub(super) fn validate_assignment(&self, replicas: &[i32], replication_factor: Option<usize>) -> Result<(), ApiError> {
         let refuse = |text: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, text));
         if replicas.is_empty() {
             return refuse("The manual partition assignment includes an empty replica list.".to_owned());
@@ -334,6 +335,7 @@ impl Controller {
         if additional > MAX_RECORDS_PER_OPERATION {
             return Err(ApiError::new(ErrorCode::PolicyViolation, TOO_LARGE));
         }
+        self.apply_partition_change_quota(additional)?;
         let Some((_, first)) = topic.partitions.get_min() else {
             return Err(ApiError::bare(ErrorCode::UnknownServerError));
         };
@@ -413,12 +415,15 @@ impl Controller {
         }
         let mut records = Vec::with_capacity(doomed.len());
         for (name, id) in &doomed {
-            let fits = records.len() < MAX_RECORDS_PER_OPERATION;
-            if fits {
+            let partitions = self.image.topics.topic_by_id(*id).map_or(0, |topic| topic.partition_count());
+            let allowed = match records.len() < MAX_RECORDS_PER_OPERATION {
+                true => self.apply_partition_change_quota(partitions),
+                false => Err(ApiError::new(ErrorCode::PolicyViolation, TOO_LARGE)),
+            };
+            if allowed.is_ok() {
                 records.push(VersionedRecord::new(RemoveTopicRecord { topic_id: *id, ..Default::default() }, 0));
             }
-            let error = error_of(fits.then_some(()).ok_or(ApiError::new(ErrorCode::PolicyViolation, TOO_LARGE)));
-            respond(Some(name), *id, error);
+            respond(Some(name), *id, error_of(allowed));
         }
         Outcome { records, response: DeleteTopicsResponse { responses, ..Default::default() } }
     }

@@ -75,8 +75,18 @@ impl MetadataVersion {
         self.0 >= 17
     }
 
+    /// The first level with the records of eligible leader replicas.
+    pub const FIRST_WITH_ELR: MetadataVersion = MetadataVersion(23);
+
     pub fn has_elr(self) -> bool {
-        self.0 >= 23
+        self >= MetadataVersion::FIRST_WITH_ELR
+    }
+
+    /// Could a log of this level hold what a node at the lower level `older` cannot read?
+    pub fn changed_metadata_since(self, older: MetadataVersion) -> bool {
+        /// The levels that brought new records or fields.
+        const CHANGES: [i16; 9] = [7, 8, 11, 13, 14, 15, 17, 23, 30];
+        CHANGES.iter().any(|level| (older.0 + 1..=self.0).contains(level))
     }
 
     pub fn has_cordoned_directories(self) -> bool {

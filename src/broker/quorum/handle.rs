@@ -1,5 +1,6 @@
 //! How the rest of the node asks the controller for changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
@@ -8,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::common::uuid::Uuid;
 use crate::controller::refusal::Refuse;
-use crate::controller::{Controller, Outcome};
+use crate::controller::{Controller, Outcome, PartitionChangeQuota};
 use crate::metadata::record::VersionedRecord;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::*;
@@ -85,10 +86,40 @@ impl ControllerHandle {
         self.submit(move |controller| operation(controller, &request)).await.unwrap_or_else(|code| refused.refuse(code))
     }
 
+    async fn request_within<Q: Refuse>(
+        &self,
+        quota: Option<PartitionChangeQuota>,
+        request: Q,
+        operation: fn(&mut Controller, &Q) -> Outcome<Q::Response>,
+    ) -> Q::Response {
+        let refused = request.clone();
+        let decided = self.submit(move |controller| controller.within(quota, |controller| operation(controller, &request)));
+        decided.await.unwrap_or_else(|code| refused.refuse(code))
+    }
+
     /// CreateTopics. Duplicate names and the metadata topic are refused here; authorization is the caller's, which gives only
     /// topics that may be created. Results of duplicates and refusals stand after the others, as in Kafka.
     pub async fn create_topics(&self, request: CreateTopicsRequest) -> CreateTopicsResponse {
         self.request(request, Controller::create_topics).await
+    }
+
+    /// CreateTopics of a client with a quota.
+    pub async fn create_topics_within(&self, quota: Option<PartitionChangeQuota>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+        self.request_within(quota, request, Controller::create_topics).await
+    }
+
+    /// DeleteTopics of a client with a quota.
+    pub async fn delete_topics_within(&self, quota: Option<PartitionChangeQuota>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+        self.request_within(quota, request, Controller::delete_topics).await
+    }
+
+    /// CreatePartitions of a client with a quota.
+    pub async fn create_partitions_within(
+        &self,
+        quota: Option<PartitionChangeQuota>,
+        request: CreatePartitionsRequest,
+    ) -> CreatePartitionsResponse {
+        self.request_within(quota, request, Controller::create_partitions).await
     }
 
     /// DeleteTopics, by name, by ID or both. `delete.topic.enable` is the caller's to check.
@@ -187,6 +218,34 @@ impl ControllerHandle {
         if self.sender.send(Message::Close(reply)).is_ok() {
             let _ = closed.await;
         }
+    }
+
+    /// AlterClientQuotas; `unresolvable` as in [`Controller::alter_client_quotas`].
+    pub async fn alter_client_quotas(
+        &self,
+        request: AlterClientQuotasRequest,
+        unresolvable: BTreeSet<String>,
+    ) -> AlterClientQuotasResponse {
+        let refused = request.clone();
+        let decided = self.submit(move |controller| controller.alter_client_quotas(&request, &unresolvable));
+        decided.await.unwrap_or_else(|code| refused.refuse(code))
+    }
+
+    /// AlterUserScramCredentials.
+    pub async fn alter_user_scram_credentials(&self, request: AlterUserScramCredentialsRequest) -> AlterUserScramCredentialsResponse {
+        self.request(request, Controller::alter_user_scram_credentials).await
+    }
+
+    /// AlterPartitionReassignments.
+    pub async fn alter_partition_reassignments(&self, request: AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
+        self.request(request, Controller::alter_partition_reassignments).await
+    }
+
+    /// UpdateFeatures; the other arguments as in [`Controller::update_features`].
+    pub async fn update_features(&self, request: UpdateFeaturesRequest, kraft_version: i16, api_version: i16) -> UpdateFeaturesResponse {
+        let refused = request.clone();
+        let decided = self.submit(move |controller| controller.update_features(&request, kraft_version, api_version));
+        decided.await.unwrap_or_else(|code| refused.refuse(code))
     }
 
     /// UnregisterBroker.

@@ -71,6 +71,8 @@ pub struct QuorumOptions {
     pub session_timeout_ms: u64,
     /// `auto.leader.rebalance.enable`.
     pub auto_leader_rebalance: bool,
+    /// `unclean.leader.election.interval.ms`.
+    pub unclean_election_interval_ms: u64,
     pub snapshot_policy: SnapshotPolicy,
 }
 
@@ -232,6 +234,7 @@ impl Quorum {
                 quorum_state_path,
                 bytes_since_snapshot,
                 auto_leader_rebalance: options.auto_leader_rebalance,
+                unclean_election_interval_ms: options.unclean_election_interval_ms,
             },
         })
     }

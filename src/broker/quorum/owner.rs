@@ -74,6 +74,8 @@ pub(super) struct Owner {
     last_snapshot_ms: u64,
     next_heartbeat_ms: u64,
     next_balance_ms: u64,
+    unclean_election_interval_ms: u64,
+    next_unclean_election_ms: u64,
     next_cleaning_ms: u64,
 }
 
@@ -101,6 +103,7 @@ pub(super) struct OwnerParts {
     pub(super) quorum_state_path: PathBuf,
     pub(super) bytes_since_snapshot: u64,
     pub(super) auto_leader_rebalance: bool,
+    pub(super) unclean_election_interval_ms: u64,
 }
 
 impl Owner {
@@ -127,6 +130,8 @@ impl Owner {
             last_snapshot_ms: now,
             next_heartbeat_ms: now + HEARTBEAT_INTERVAL_MS,
             next_balance_ms: now + BALANCE_INTERVAL_MS,
+            unclean_election_interval_ms: parts.unclean_election_interval_ms,
+            next_unclean_election_ms: now.saturating_add(parts.unclean_election_interval_ms),
             next_cleaning_ms: now + CLEANING_INTERVAL_MS,
             clock: parts.clock,
         }
@@ -219,7 +224,7 @@ impl Owner {
     }
 
     fn next_deadline_ms(&self) -> u64 {
-        let mut deadline = self.next_cleaning_ms;
+        let mut deadline = self.next_cleaning_ms.min(self.next_unclean_election_ms);
         if self.broker.is_some() {
             deadline = deadline.min(self.next_heartbeat_ms);
         }
@@ -246,6 +251,11 @@ impl Owner {
         if self.auto_leader_rebalance && now >= self.next_balance_ms {
             let outcome = self.controller.balance_leaders();
             self.next_balance_ms = now + if outcome.response { 0 } else { BALANCE_INTERVAL_MS };
+            self.append(outcome.records)?;
+        }
+        if now >= self.next_unclean_election_ms {
+            let outcome = self.controller.elect_unclean_leaders();
+            self.next_unclean_election_ms = now.saturating_add(if outcome.response { 0 } else { self.unclean_election_interval_ms });
             self.append(outcome.records)?;
         }
         if now >= self.next_cleaning_ms {

@@ -57,6 +57,7 @@ impl Node {
             random: Random::new(seed + 1),
             session_timeout_ms: 9000,
             auto_leader_rebalance: true,
+            unclean_election_interval_ms: 300_000,
             snapshot_policy: policy,
         })?;
         let broker = BrokerOptions {
