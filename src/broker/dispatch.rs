@@ -80,19 +80,33 @@ macro_rules! served_apis {
 }
 
 served_apis! {
+    AddRaftVoter(AddRaftVoterRequest): 0..=1 => add_raft_voter;
+    AlterClientQuotas(AlterClientQuotasRequest): 0..=1 => alter_client_quotas;
     AlterConfigs(AlterConfigsRequest): 0..=2 => alter_configs;
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest): 0..=1 => alter_partition_reassignments;
+    AlterUserScramCredentials(AlterUserScramCredentialsRequest): 0..=0 => alter_user_scram_credentials;
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
+    CreateAcls(CreateAclsRequest): 1..=3 => create_acls;
+    CreateDelegationToken(CreateDelegationTokenRequest): 1..=3 => create_delegation_token;
     CreatePartitions(CreatePartitionsRequest): 0..=3 => create_partitions;
     CreateTopics(CreateTopicsRequest): 2..=7 => create_topics;
+    DeleteAcls(DeleteAclsRequest): 1..=3 => delete_acls;
     DeleteGroups(DeleteGroupsRequest): 0..=2 => delete_groups;
     DeleteRecords(DeleteRecordsRequest): 0..=2 => delete_records;
     DeleteTopics(DeleteTopicsRequest): 1..=6 => delete_topics;
+    DescribeAcls(DescribeAclsRequest): 1..=3 => describe_acls;
+    DescribeClientQuotas(DescribeClientQuotasRequest): 0..=1 => describe_client_quotas;
     DescribeCluster(DescribeClusterRequest): 0..=2 => describe_cluster;
     DescribeConfigs(DescribeConfigsRequest): 1..=4 => describe_configs;
+    DescribeDelegationToken(DescribeDelegationTokenRequest): 1..=3 => describe_delegation_token;
     DescribeGroups(DescribeGroupsRequest): 0..=6 => describe_groups;
     DescribeLogDirs(DescribeLogDirsRequest): 1..=5 => describe_log_dirs;
     DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
+    DescribeQuorum(DescribeQuorumRequest): 0..=2 => describe_quorum;
     DescribeTopicPartitions(DescribeTopicPartitionsRequest): 0..=0 => describe_topic_partitions;
+    DescribeUserScramCredentials(DescribeUserScramCredentialsRequest): 0..=0 => describe_user_scram_credentials;
+    ElectLeaders(ElectLeadersRequest): 0..=2 => elect_leaders;
+    ExpireDelegationToken(ExpireDelegationTokenRequest): 1..=2 => expire_delegation_token;
     Fetch(FetchRequest): 4..=18 => fetch;
     FindCoordinator(FindCoordinatorRequest): 0..=6 => find_coordinator;
     Heartbeat(HeartbeatRequest): 0..=4 => heartbeat;
@@ -103,13 +117,20 @@ served_apis! {
     ListConfigResources(ListConfigResourcesRequest): 0..=1 => list_config_resources;
     ListGroups(ListGroupsRequest): 0..=5 => list_groups;
     ListOffsets(ListOffsetsRequest): 1..=11 => list_offsets;
+    ListPartitionReassignments(ListPartitionReassignmentsRequest): 0..=0 => list_partition_reassignments;
     Metadata(MetadataRequest): 0..=13 => metadata;
     OffsetCommit(OffsetCommitRequest): 2..=10 => offset_commit;
     OffsetDelete(OffsetDeleteRequest): 0..=0 => offset_delete;
     OffsetFetch(OffsetFetchRequest): 1..=10 => offset_fetch;
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;
     Produce(ProduceRequest): 3..=13 => produce;
+    RemoveRaftVoter(RemoveRaftVoterRequest): 0..=0 => remove_raft_voter;
+    RenewDelegationToken(RenewDelegationTokenRequest): 1..=2 => renew_delegation_token;
+    SaslAuthenticate(SaslAuthenticateRequest): 0..=2 => sasl_authenticate;
+    SaslHandshake(SaslHandshakeRequest): 0..=1 => sasl_handshake;
     SyncGroup(SyncGroupRequest): 0..=5 => sync_group;
+    UnregisterBroker(UnregisterBrokerRequest): 0..=0 => unregister_broker;
+    UpdateFeatures(UpdateFeaturesRequest): 0..=2 => update_features;
 }
 
 /// The served API with this key.
