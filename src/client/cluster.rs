@@ -68,6 +68,8 @@ struct Inner {
     brokers_fetched: Mutex<Instant>,
     refreshing: tokio::sync::Mutex<()>,
     coordinators: Mutex<HashMap<(CoordinatorKind, String), i32>>,
+    /// The newest finalized feature levels that a broker has announced, and their epoch.
+    features: Mutex<(i64, HashMap<String, i16>)>,
 }
 
 impl Cluster {
@@ -91,6 +93,7 @@ impl Cluster {
                 brokers_fetched: Mutex::new(Instant::now()),
                 refreshing: tokio::sync::Mutex::default(),
                 coordinators: Mutex::default(),
+                features: Mutex::new((-1, HashMap::new())),
             }),
         };
         cluster.refresh(Topics::None, AutoCreate::Never).await?;
@@ -342,7 +345,10 @@ impl Cluster {
         }
         let servers = &self.inner.bootstrap;
         match connect_any(servers, self.inner.pool.options()).await {
-            Ok((connection, _)) => Ok(connection),
+            Ok((connection, _)) => {
+                self.learn_features(&connection);
+                Ok(connection)
+            }
             Err(mut error) => {
                 failures.retain(|failure: &ConnectFailure| error.failures.iter().all(|other| other.server != failure.server));
                 error.failures.extend(failures);
@@ -353,7 +359,11 @@ impl Cluster {
 
     async fn connection_to(&self, broker: &Broker, use_: Use) -> Result<Connection, ConnectFailures> {
         match u16::try_from(broker.port) {
-            Ok(port) => self.inner.pool.connection(broker.id, use_, &broker.host, port).await,
+            Ok(port) => {
+                let connection = self.inner.pool.connection(broker.id, use_, &broker.host, port).await?;
+                self.learn_features(&connection);
+                Ok(connection)
+            }
             Err(_) => {
                 let error = ConnectError::Io("the port is out of range".to_owned());
                 let server = format!("{}:{}", broker.host, broker.port);
@@ -397,6 +407,23 @@ impl Cluster {
     /// Sends a request to the controller, once.
     pub async fn send_to_controller<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
         Ok(self.controller().await?.send(request).await?)
+    }
+
+    /// Remembers the feature levels that came with the newest epoch.
+    fn learn_features(&self, connection: &Connection) {
+        let served = connection.served();
+        if let Ok(mut features) = self.inner.features.lock()
+            && served.finalized_features_epoch > features.0
+        {
+            *features = (served.finalized_features_epoch, served.finalized_features.clone());
+        }
+    }
+
+    /// The level of a feature that brokers have announced when they were connected to (0 when it is not in use), and the epoch of the
+    /// announcement. `None` when no broker said anything of features.
+    pub fn finalized_feature(&self, name: &str) -> Option<(i64, i16)> {
+        let features = self.inner.features.lock().ok()?;
+        (features.0 >= 0).then(|| (features.0, features.1.get(name).copied().unwrap_or(0)))
     }
 
     /// Does some broker, the one that is asked next, serve an API?

@@ -24,6 +24,9 @@ pub enum ClientError {
     /// The call's own time was up; `last` is what was retried.
     #[error("{call} did not finish within {} ms{}", timeout.as_millis(), Cause(last.as_deref()))]
     TimedOut { call: &'static str, timeout: Duration, last: Option<Box<ClientError>> },
+    /// A transaction cannot go on, or the call does not fit it.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
     /// The client was closed while the call was under way.
     #[error("the {0} was closed")]
     Closed(&'static str),
@@ -43,6 +46,7 @@ impl ClientError {
         match self {
             ClientError::Api(error) => Some(error.code),
             ClientError::TimedOut { last: Some(last), .. } => last.code(),
+            ClientError::Transaction(error) => error.code(),
             _ => None,
         }
     }
@@ -50,6 +54,11 @@ impl ClientError {
     /// Is it this error of a broker's?
     pub fn is(&self, code: ErrorCode) -> bool {
         self.code() == Some(code)
+    }
+
+    /// Is it about a transaction as a whole?
+    pub fn is_of_transaction(&self) -> bool {
+        matches!(self, ClientError::Transaction(_))
     }
 
     /// The broker is too old for the request.
@@ -62,6 +71,49 @@ impl ClientError {
 impl From<ErrorCode> for ClientError {
     fn from(code: ErrorCode) -> ClientError {
         ClientError::Api(ApiError { code, message: None })
+    }
+}
+
+/// Why a transactional producer refuses a call or gave a transaction up: what is left to do depends on which it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionError {
+    /// Another producer with the same transactional id has begun since: this one can only be closed.
+    #[error(
+        "Producer with transactionalId '{transactional_id}' and {} has been fenced by another producer with the same transactionalId",
+        Holder(*producer)
+    )]
+    Fenced { transactional_id: String, producer: Option<(i64, i16)> },
+    /// The transaction can only be aborted; after that the next may begin.
+    #[error("the transaction must be aborted: {0}")]
+    Abortable(Box<ClientError>),
+    /// The producer can only be closed.
+    #[error("the producer cannot go on: {0}")]
+    Fatal(Box<ClientError>),
+    /// Of a record: its transaction was aborted before it was sent.
+    #[error("Failing batch since transaction was aborted")]
+    Aborted,
+    /// The call does not fit what the producer is doing; nothing has changed.
+    #[error("{0}")]
+    InvalidState(String),
+}
+
+impl TransactionError {
+    /// The broker's error code behind it, if it was a broker that refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            TransactionError::Fenced { .. } => Some(ErrorCode::ProducerFenced),
+            TransactionError::Abortable(error) | TransactionError::Fatal(error) => error.code(),
+            TransactionError::Aborted | TransactionError::InvalidState(_) => None,
+        }
+    }
+}
+
+struct Holder(Option<(i64, i16)>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, epoch) = self.0.unwrap_or((-1, -1));
+        write!(f, "ProducerIdAndEpoch(producerId={id}, epoch={epoch})")
     }
 }
 

@@ -20,5 +20,5 @@ pub mod retry;
 pub use admin::Admin;
 pub use cluster::Cluster;
 pub use config::{ClientConfig, ClientKind, ConfigError};
-pub use error::{ApiError, ClientError};
+pub use error::{ApiError, ClientError, TransactionError};
 pub use producer::{Producer, ProducerRecord};

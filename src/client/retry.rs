@@ -67,7 +67,11 @@ impl ClientError {
             ClientError::Request(RequestError::Disconnected { .. } | RequestError::TimedOut { .. }) => Recovery::RefreshMetadata,
             ClientError::Connect(failures) if failures.is_final() => Recovery::Fatal,
             ClientError::Connect(_) => Recovery::RefreshMetadata,
-            ClientError::Request(_) | ClientError::Config(_) | ClientError::TimedOut { .. } | ClientError::Closed(_) => Recovery::Fatal,
+            ClientError::Request(_)
+            | ClientError::Config(_)
+            | ClientError::TimedOut { .. }
+            | ClientError::Transaction(_)
+            | ClientError::Closed(_) => Recovery::Fatal,
         }
     }
 }

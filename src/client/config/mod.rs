@@ -293,11 +293,11 @@ impl ClientConfig {
                 let message = "Cannot set a transactional.id without also enabling idempotence.";
                 return Err(ConfigError::rule("transactional.id", message));
             }
-            return Err(ConfigError::NotServed {
-                key: "transactional.id".to_owned(),
-                value: self.string("transactional.id").unwrap_or_default().to_owned(),
-                reason: "this producer has no transactions".to_owned(),
-            });
+        }
+        if self.boolean("transaction.two.phase.commit.enable") && self.is_set("transaction.timeout.ms") {
+            let message = "Cannot set transaction.timeout.ms when transaction.two.phase.commit.enable is set to true. \
+                           Transactions will not expire with two-phase commit enabled.";
+            return Err(ConfigError::rule("transaction.timeout.ms", message));
         }
         let least = self.long("linger.ms").saturating_add(self.long("request.timeout.ms")).min(i64::from(i32::MAX));
         if self.long("delivery.timeout.ms") < least {

@@ -71,6 +71,23 @@ impl From<i64> for OffsetAndMetadata {
     }
 }
 
+/// Who commits offsets as part of a transaction: what a producer tells the group's coordinator (KIP-447).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupMetadata {
+    pub group_id: String,
+    /// The generation, or the member's epoch; -1 outside a group.
+    pub generation_id: i32,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+}
+
+impl ConsumerGroupMetadata {
+    /// Of a group that is only used for its offsets.
+    pub fn new(group_id: impl Into<String>) -> ConsumerGroupMetadata {
+        ConsumerGroupMetadata { group_id: group_id.into(), generation_id: -1, member_id: String::new(), group_instance_id: None }
+    }
+}
+
 /// Where to go when there is no position, or it is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetReset {
@@ -451,6 +468,18 @@ impl Consumer {
     pub fn group_member(&self) -> Option<(String, i32)> {
         let state = self.shared.state();
         (state.member.generation >= 0 && !state.member.id.is_empty()).then(|| (state.member.id.clone(), state.member.generation))
+    }
+
+    /// What a transactional producer needs to commit this consumer's offsets. Errors: there is no group.
+    pub fn group_metadata(&self) -> Result<ConsumerGroupMetadata, ConsumerError> {
+        let group_id = self.shared.settings.group_id.clone().ok_or(ConsumerError::NoGroup)?;
+        let member = self.shared.state().member.clone();
+        Ok(ConsumerGroupMetadata {
+            group_id,
+            generation_id: member.generation,
+            member_id: member.id,
+            group_instance_id: self.shared.settings.group_instance_id.clone(),
+        })
     }
 
     /// The next records, at most `max.poll.records`, in each partition in order; none when `timeout` is over first. The positions are then

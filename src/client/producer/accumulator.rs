@@ -18,6 +18,7 @@ use super::ProducerRecord;
 use super::batch::{Batch, BatchResult, Callback, Delivery};
 use super::partitioner::{RoundRobin, Sticky, partition_for_key};
 use super::sequences::{ProducerIdAndEpoch, Sequences};
+use super::transactions::Transactions;
 use crate::client::error::ClientError;
 use crate::client::metadata::{Metadata, TopicMetadata};
 use crate::client::retry::Backoff;
@@ -97,6 +98,8 @@ pub(super) struct Accumulator {
     next_batch_id: u64,
     random: Random,
     drain_start: HashMap<i32, usize>,
+    /// Of a producer with a transactional id.
+    pub(super) transactions: Option<Transactions>,
     pub(super) flushes: usize,
     pub(super) closed: bool,
     /// Why nothing can be sent any more.
@@ -120,7 +123,7 @@ fn varint_len(value: usize) -> usize {
 }
 
 impl Accumulator {
-    pub(super) fn new(gathering: Gathering, random: Random) -> Accumulator {
+    pub(super) fn new(gathering: Gathering, transactions: Option<Transactions>, random: Random) -> Accumulator {
         Accumulator {
             gathering,
             topics: HashMap::new(),
@@ -128,6 +131,7 @@ impl Accumulator {
             next_batch_id: 0,
             random,
             drain_start: HashMap::new(),
+            transactions,
             flushes: 0,
             closed: false,
             fatal: None,
@@ -192,6 +196,11 @@ impl Accumulator {
         if self.closed {
             return Appended::Refused(ClientError::Closed("producer"));
         }
+        if let Some(transactions) = &mut self.transactions
+            && let Err(error) = transactions.check_send()
+        {
+            return Appended::Refused(error);
+        }
         let batch_size = self.gathering.batch_size;
         let Some(topic) = self.topics.get_mut(record.topic) else { return Appended::NeedsMetadata };
         let count = topic.metadata.partitions.len();
@@ -227,8 +236,13 @@ impl Accumulator {
             };
             let builder = BatchBuilder::new(self.gathering.compression)
                 .compression_level(self.gathering.compression_level)
-                .estimated_compression_ratio(topic.ratio.estimate());
+                .estimated_compression_ratio(topic.ratio.estimate())
+                .transactional(self.transactions.is_some());
             let topic_partition = TopicPartition::new(record.topic, partition);
+            // A batch that takes more records is of this transaction and has been through here.
+            if let Some(transactions) = &mut self.transactions {
+                transactions.add_partition(&topic_partition);
+            }
             let batch = Batch::new(self.next_batch_id, topic_partition, builder, now, Some(permit));
             self.incomplete.insert(batch.id, Arc::clone(&batch.result));
             self.next_batch_id += 1;
@@ -261,7 +275,8 @@ impl Accumulator {
         let mut ready = Ready::default();
         let mut with_batches: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
         let mut sendable = BTreeSet::new();
-        let hurry = memory_is_short || self.closed || self.flushes > 0;
+        let completing = self.transactions.as_ref().is_some_and(Transactions::is_completing);
+        let hurry = memory_is_short || self.closed || self.flushes > 0 || completing;
         for (name, topic) in &mut self.topics {
             let known = metadata.topic(name);
             let mut loads = Vec::new();
@@ -313,6 +328,9 @@ impl Accumulator {
             let Some(queue) = topic.queues.get_mut(&topic_partition.partition) else { continue };
             let Some(first) = queue.batches.front() else { continue };
             if backing_off(first, epoch, backoff).is_some_and(|until| until > now) {
+                continue;
+            }
+            if self.transactions.as_ref().is_some_and(|transactions| !transactions.may_send_to(topic_partition)) {
                 continue;
             }
             if size + first.estimated_size() > max_size && !drained.is_empty() {
@@ -424,6 +442,24 @@ impl Accumulator {
     pub(super) fn take_all(&mut self) -> Vec<Batch> {
         let queues = self.topics.values_mut().flat_map(|topic| topic.queues.values_mut());
         queues.flat_map(|queue| queue.batches.drain(..)).collect()
+    }
+
+    /// Takes out what is queued and was never sent.
+    pub(super) fn take_unsent(&mut self) -> Vec<Batch> {
+        let mut unsent = Vec::new();
+        for queue in self.topics.values_mut().flat_map(|topic| topic.queues.values_mut()) {
+            let (sent, rest) = queue.batches.drain(..).partition(|batch| queue.sequences.stamp(batch.id).is_some());
+            queue.batches = sent;
+            unsent.extend::<VecDeque<Batch>>(rest);
+        }
+        unsent
+    }
+
+    /// Starts the sequences of all partitions anew; nothing may be in flight.
+    pub(super) fn reset_sequences(&mut self) {
+        for queue in self.topics.values_mut().flat_map(|topic| topic.queues.values_mut()) {
+            queue.sequences = Sequences::default();
+        }
     }
 
     /// Partitions whose sequences can be settled and want a new epoch.

@@ -163,6 +163,7 @@ pub(super) struct Batch {
     closed: bool,
     content: Content,
     stamped: Option<Stamp>,
+    is_transactional: bool,
     /// What it holds of `buffer.memory`.
     _memory: Option<OwnedSemaphorePermit>,
 }
@@ -189,6 +190,7 @@ impl Batch {
             is_part: false,
             largest_record: 0,
             closed: false,
+            is_transactional: builder.is_transactional(),
             content: Content::Open(builder),
             stamped: None,
             _memory: memory,
@@ -263,7 +265,7 @@ impl Batch {
             Content::Closed(bytes) => {
                 // An earlier attempt may still hold the bytes.
                 let mut copy = bytes.to_vec();
-                BatchViewMut::parse(&mut copy)?.set_producer_state(producer.id, producer.epoch, base_sequence, false);
+                BatchViewMut::parse(&mut copy)?.set_producer_state(producer.id, producer.epoch, base_sequence, self.is_transactional);
                 *bytes = copy.into();
             }
         }

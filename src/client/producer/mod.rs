@@ -6,17 +6,24 @@
 //! Invariants: at most `buffer.memory` bytes of batches exist; `send` waits for room, `max.block.ms` at most. Every accepted record gets
 //! exactly one outcome.
 //!
-//! Left out: transactions (`transactional.id` is refused by the configuration), `partitioner.availability.timeout.ms`, and giving up a batch
-//! while its request is under way: its delivery timeout then takes effect when the answer comes or the request times out.
+//! With a `transactional.id` records are sent in transactions ([`Producer::begin_transaction`] and its siblings): readers of committed
+//! records see all of one or nothing. What an error leaves to do is in [`TransactionError`](super::error::TransactionError).
 //!
-//! Source: `KafkaProducer`, KIP-91, KIP-98, KIP-480, KIP-794.
+//! Left out: `partitioner.availability.timeout.ms`, and giving up a batch while its request is under way: its delivery timeout then takes
+//! effect when the answer comes or the request times out. `transaction.two.phase.commit.enable` changes nothing on the wire, as in
+//! Kafka 4.3.
+//!
+//! Source: `KafkaProducer`, KIP-91, KIP-98, KIP-447, KIP-480, KIP-794, KIP-890.
 
 mod accumulator;
 mod batch;
+mod coordination;
 mod partitioner;
 mod sender;
 mod sequences;
+mod transactions;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,14 +37,17 @@ use batch::{BatchResult, Callback, Outcome};
 pub use batch::{Delivery, RecordMetadata};
 pub use partitioner::{murmur2, partition_for_key};
 use sender::{Sender, Sending};
+use transactions::{AnnouncedVersion, Completion, Transactions};
 
 use super::cluster::{AutoCreate, Cluster};
 use super::config::ClientConfig;
-use super::error::{ApiError, ClientError};
+use super::consumer::{ConsumerGroupMetadata, OffsetAndMetadata};
+use super::error::{ApiError, ClientError, TransactionError};
 use super::metadata::TopicMetadata;
 use super::retry::Backoff;
 use crate::common::clock::{Clock, SystemClock};
 use crate::common::random::Random;
+use crate::common::topic_partition::TopicPartition;
 use crate::protocol::batch::{BatchError, RecordHeader};
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
@@ -101,7 +111,8 @@ pub struct Producer {
 impl Producer {
     /// Connects and starts the producer. Topics that do not exist are created on first use if the brokers allow it, as with Kafka's.
     pub async fn connect(config: &ClientConfig) -> Result<Producer, ClientError> {
-        let cluster = Cluster::connect(config, "producer-1").await?;
+        let client_id = format!("producer-{}", config.string("transactional.id").unwrap_or("1"));
+        let cluster = Cluster::connect(config, &client_id).await?;
         Producer::start(config, cluster, AutoCreate::Allowed, SystemClock::shared())
     }
 
@@ -140,15 +151,21 @@ impl Producer {
             metadata_max_age: config.millis("metadata.max.age.ms"),
             auto_create,
         };
+        let transactions = config.string("transactional.id").map(|id| {
+            let retry_pause = config.millis("retry.backoff.ms");
+            Transactions::new(id, config.int("transaction.timeout.ms"), retry_pause)
+        });
+        let is_transactional = transactions.is_some();
         let buffer_memory = config.size("buffer.memory").min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
-            accumulator: Mutex::new(Accumulator::new(gathering.clone(), Random::from_entropy())),
+            accumulator: Mutex::new(Accumulator::new(gathering.clone(), transactions, Random::from_entropy())),
             wake: Notify::new(),
             gathering,
             waiting: AtomicUsize::new(0),
             last_error: Mutex::default(),
         });
-        let sender = Sender::new(Arc::clone(&shared), cluster.clone(), sending, Backoff::for_retries(config), idempotent);
+        let wants_id = idempotent && !is_transactional;
+        let sender = Sender::new(Arc::clone(&shared), cluster.clone(), sending, Backoff::for_retries(config), wants_id);
         Ok(Producer {
             task: Mutex::new(Some(tokio::spawn(sender.run()))),
             shared,
@@ -189,7 +206,17 @@ impl Producer {
         self.offer(record, &mut Some(Box::new(callback))).await
     }
 
-    async fn offer(&self, mut record: ProducerRecord<'_>, callback: &mut Option<Callback>) -> Result<Delivery, ClientError> {
+    async fn offer(&self, record: ProducerRecord<'_>, callback: &mut Option<Callback>) -> Result<Delivery, ClientError> {
+        let outcome = self.accept(record, callback).await;
+        if let Err(error) = &outcome
+            && let Some(transactions) = &mut self.shared.accumulator().transactions
+        {
+            transactions.delivery_failed(error);
+        }
+        outcome
+    }
+
+    async fn accept(&self, mut record: ProducerRecord<'_>, callback: &mut Option<Callback>) -> Result<Delivery, ClientError> {
         self.check_size(&record)?;
         let mut deadline = None;
         let mut memory = None;
@@ -306,6 +333,87 @@ impl Producer {
         ApiError::new(ErrorCode::RequestTimedOut, Some(message)).into()
     }
 
+    fn transactions<T>(&self, call: impl FnOnce(&mut Transactions) -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let mut accumulator = self.shared.accumulator();
+        if accumulator.closed {
+            return Err(ClientError::Closed("producer"));
+        }
+        let transactions = accumulator.transactions.as_mut().ok_or_else(|| {
+            let message = "Cannot use transactional methods without enabling transactions by setting the transactional.id \
+                           configuration property";
+            TransactionError::InvalidState(message.to_owned())
+        })?;
+        let outcome = call(transactions)?;
+        drop(accumulator);
+        self.shared.wake.notify_one();
+        Ok(outcome)
+    }
+
+    async fn completed(&self, call: &'static str, completion: Arc<Completion>) -> Result<(), ClientError> {
+        match timeout(self.max_block, completion.wait()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ClientError::TimedOut { call, timeout: self.max_block, last: self.shared.last_error().map(Box::new) }),
+        }
+    }
+
+    fn announced_version(&self) -> Option<AnnouncedVersion> {
+        let (epoch, level) = self.cluster.finalized_feature("transaction.version")?;
+        Some(AnnouncedVersion { epoch, level })
+    }
+
+    /// Begins to use the transactional id: whoever used it before is fenced, and what they had open is completed first. To be called once,
+    /// before any other transactional call. Waits `max.block.ms` at most; as with commit and abort, a call that timed out, or whose future
+    /// was dropped, can only be repeated.
+    pub async fn init_transactions(&self) -> Result<(), ClientError> {
+        let completion = self.transactions(Transactions::initialize)?;
+        self.completed("initTransactions", completion).await?;
+        if let Some(announced) = self.announced_version() {
+            self.transactions(|transactions| {
+                transactions.learn_version(announced, true);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction; all records sent until it is committed or aborted belong to it.
+    pub fn begin_transaction(&self) -> Result<(), ClientError> {
+        self.transactions(Transactions::begin)
+    }
+
+    /// Makes the commit of a group's offsets part of the transaction: what was read and what was written for it count together, or not at
+    /// all. `offsets` are the next to read. [`Consumer::group_metadata`](super::consumer::Consumer::group_metadata) lets the coordinator
+    /// refuse members that are not in the group any more.
+    pub async fn send_offsets_to_transaction(
+        &self,
+        offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), ClientError> {
+        if group.generation_id > 0 && group.member_id.is_empty() {
+            let message = format!("Passed in group metadata {group:?} has generationId > 0 but the member.id is unknown");
+            return Err(TransactionError::InvalidState(message).into());
+        }
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let completion = self.transactions(|transactions| transactions.send_offsets(offsets.clone(), group.clone()))?;
+        self.completed("sendOffsetsToTransaction", completion).await
+    }
+
+    /// Sends what is left of the transaction and commits it. Fails, and commits nothing, if any of its records was not delivered.
+    pub async fn commit_transaction(&self) -> Result<(), ClientError> {
+        let announced = self.announced_version();
+        let completion = self.transactions(|transactions| transactions.commit(announced))?;
+        self.completed("commitTransaction", completion).await
+    }
+
+    /// Gives the transaction up; records that were not sent yet fail.
+    pub async fn abort_transaction(&self) -> Result<(), ClientError> {
+        let announced = self.announced_version();
+        let completion = self.transactions(|transactions| transactions.abort(announced))?;
+        self.completed("abortTransaction", completion).await
+    }
+
     /// Sends everything that was accepted before, and waits for its outcomes.
     pub async fn flush(&self) {
         let results = {
@@ -319,8 +427,8 @@ impl Producer {
         drop(flushing);
     }
 
-    /// Accepts nothing more, sends what was accepted, and ends. What is not delivered within `limit` fails. True when all of it had its
-    /// chance in time.
+    /// Accepts nothing more, sends what was accepted, aborts a transaction that is open, and ends. What is not delivered within `limit`
+    /// fails. True when all of it had its chance in time.
     pub async fn close(&self, limit: Duration) -> bool {
         self.shared.accumulator().closed = true;
         self.shared.wake.notify_one();
@@ -341,6 +449,9 @@ impl Producer {
         let (batches, results) = {
             let mut accumulator = self.shared.accumulator();
             accumulator.closed = true;
+            if let Some(transactions) = &mut accumulator.transactions {
+                transactions.close();
+            }
             (accumulator.take_all(), accumulator.incomplete())
         };
         let outcome = || Outcome::Failed { error: ClientError::Closed("producer"), record_errors: Vec::new() };

@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Shared;
 use super::accumulator::Terms;
 use super::batch::{Batch, Outcome};
+use super::coordination;
 use super::sequences::{ProducerIdAndEpoch, Verdict};
+use super::transactions::{Answer, Job};
 use crate::client::cluster::{AutoCreate, Cluster, Topics};
 use crate::client::conn::{Connection, RequestError};
 use crate::client::error::{ApiError, ClientError};
@@ -29,6 +31,11 @@ use crate::protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use crate::protocol::messages::produce_response::PartitionProduceResponse;
 use crate::protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use crate::protocol::records::Records;
+
+/// The last version of Produce that names topics by their names.
+const LAST_BY_NAME: i16 = 12;
+/// The last version of Produce before it meant `transaction.version` 2.
+const LAST_BEFORE_VERSION_2: i16 = 11;
 
 /// How batches are sent.
 #[derive(Clone, Debug)]
@@ -47,6 +54,7 @@ enum Event {
     Connected { broker: i32, outcome: Result<Connection, ClientError> },
     Answered { broker: i32, batches: Vec<Batch>, names: HashMap<Uuid, String>, outcome: Result<ProduceResponse, ClientError> },
     ProducerId(Result<ProducerIdAndEpoch, ClientError>),
+    Coordinated { job: Job, answer: Answer, raises_epochs: Option<bool> },
     Refreshed(Result<(), ClientError>),
 }
 
@@ -58,9 +66,15 @@ struct BrokerState {
 }
 
 enum Identity {
+    /// It has none, or the one that its transactions have.
     NotWanted,
-    Wanted { after: Option<Instant>, failures: u32 },
-    Requested { failures: u32 },
+    Wanted {
+        after: Option<Instant>,
+        failures: u32,
+    },
+    Requested {
+        failures: u32,
+    },
     Known(ProducerIdAndEpoch),
 }
 
@@ -84,8 +98,8 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(shared: Arc<Shared>, cluster: Cluster, sending: Sending, backoff: Backoff, idempotent: bool) -> Sender {
-        let identity = if idempotent { Identity::Wanted { after: None, failures: 0 } } else { Identity::NotWanted };
+    pub(super) fn new(shared: Arc<Shared>, cluster: Cluster, sending: Sending, backoff: Backoff, wants_id: bool) -> Sender {
+        let identity = if wants_id { Identity::Wanted { after: None, failures: 0 } } else { Identity::NotWanted };
         Sender {
             shared,
             metadata: Arc::default(),
@@ -117,9 +131,18 @@ impl Sender {
                 continue;
             }
             {
-                let accumulator = self.shared.accumulator();
+                let mut accumulator = self.shared.accumulator();
                 if accumulator.closed && accumulator.is_empty() {
-                    return;
+                    match &mut accumulator.transactions {
+                        Some(transactions) if transactions.is_completing() || transactions.has_jobs() => {}
+                        Some(transactions) if transactions.is_ongoing() => {
+                            if transactions.abort(None).is_err() {
+                                return;
+                            }
+                            continue;
+                        }
+                        _ => return,
+                    }
                 }
             }
             let timer = async {
@@ -146,6 +169,7 @@ impl Sender {
         let mut next = None;
         self.expire(now, &mut next);
         self.settle_identity(now, &mut next);
+        self.coordinate(now, &mut next);
         let metadata = self.cluster.metadata();
         let news = !Arc::ptr_eq(&metadata, &self.metadata);
         let ready = {
@@ -159,7 +183,7 @@ impl Sender {
         next = earlier(next, ready.next);
         let mut progress = false;
         for (broker, partitions) in &ready.brokers {
-            progress |= self.serve(*broker, partitions, now);
+            progress |= self.serve(*broker, partitions, now, &mut next);
         }
         if !ready.unknown_leaders.is_empty() {
             self.refresh_wanted = true;
@@ -169,7 +193,7 @@ impl Sender {
     }
 
     /// Sends one request to a broker, if it is connected and takes more.
-    fn serve(&mut self, broker: i32, partitions: &[TopicPartition], now: Instant) -> bool {
+    fn serve(&mut self, broker: i32, partitions: &[TopicPartition], now: Instant, next: &mut Option<Instant>) -> bool {
         let state = self.brokers.entry(broker).or_default();
         if state.connection.as_ref().is_some_and(Connection::is_closed) {
             state.connection = None;
@@ -185,8 +209,12 @@ impl Sender {
         if state.in_flight >= self.sending.max_in_flight {
             return false;
         }
+        if let Some(until) = connection.throttled_until() {
+            *next = earlier(*next, Some(until));
+            return false;
+        }
         let producer = match &self.identity {
-            Identity::NotWanted => None,
+            Identity::NotWanted => self.shared.accumulator().transactions.as_ref().and_then(|transactions| transactions.producer()),
             Identity::Known(producer) => Some(*producer),
             Identity::Wanted { .. } | Identity::Requested { .. } => return false,
         };
@@ -237,9 +265,15 @@ impl Sender {
             };
             topics.entry(&batch.topic_partition.topic).or_default().push(data);
         }
-        // Version 13 names topics by id only.
         let known_by_id = topics.keys().all(|topic| !id(topic).is_zero());
-        let version = connection.version_up_to::<ProduceRequest>(if known_by_id { i16::MAX } else { 12 });
+        let transactions = self.shared.accumulator().transactions.as_ref().map(|it| (it.id().to_string(), it.is_version_2()));
+        let max = match transactions {
+            // A later version would add its partitions to the transaction as it comes.
+            Some((_, false)) => LAST_BEFORE_VERSION_2,
+            _ if known_by_id => i16::MAX,
+            _ => LAST_BY_NAME,
+        };
+        let version = connection.version_up_to::<ProduceRequest>(max);
         let topic_data = topics.into_iter().map(|(name, partition_data)| {
             let topic_id = id(name);
             if !topic_id.is_zero() {
@@ -248,6 +282,7 @@ impl Sender {
             TopicProduceData { name: name.to_owned(), topic_id, partition_data, ..Default::default() }
         });
         let request = ProduceRequest {
+            transactional_id: transactions.map(|(id, _)| id),
             acks: self.sending.acks,
             timeout_ms: i32::try_from(self.cluster.request_timeout().as_millis()).unwrap_or(i32::MAX),
             topic_data: topic_data.collect(),
@@ -295,6 +330,24 @@ impl Sender {
                 } else {
                     self.fail_all(&error);
                     self.identity = Identity::Wanted { after: Some(Instant::now() + self.backoff.pause(failures)), failures: failures + 1 };
+                }
+            }
+            Event::Coordinated { job, answer, raises_epochs } => {
+                if let Answer::NoCoordinator(error) | Answer::Failed(error) = &answer {
+                    tracing::debug!(%error, "a transaction's request failed");
+                    self.shared.set_last_error(error.clone());
+                }
+                let (kind, key) = job.coordinator();
+                let key = key.to_owned();
+                let mut accumulator = self.shared.accumulator();
+                let Some(transactions) = &mut accumulator.transactions else { return };
+                let effects = transactions.answered(job, answer, raises_epochs, Instant::now());
+                if effects.reset_sequences {
+                    accumulator.reset_sequences();
+                }
+                drop(accumulator);
+                if effects.find_coordinator {
+                    self.cluster.forget_coordinator(kind, &key);
                 }
             }
             Event::Refreshed(outcome) => {
@@ -411,10 +464,14 @@ impl Sender {
         let in_time = batch.created.elapsed() < self.sending.delivery_timeout;
         let attempts_left = batch.attempts < self.sending.retries;
         let otherwise = what.is_retriable();
-        let verdict = match self.shared.accumulator().sequences(&batch.topic_partition) {
-            Some(sequences) => sequences.verdict(batch.id, code, answer.log_start_offset, otherwise),
-            None if otherwise => Verdict::Retry,
-            None => Verdict::Fail,
+        let verdict = {
+            let mut accumulator = self.shared.accumulator();
+            let transactional = accumulator.transactions.is_some();
+            match accumulator.sequences(&batch.topic_partition) {
+                Some(sequences) => sequences.verdict(batch.id, code, answer.log_start_offset, otherwise, transactional),
+                None if otherwise => Verdict::Retry,
+                None => Verdict::Fail,
+            }
         };
         let error = ClientError::Api(ApiError::new(code, answer.error_message));
         if verdict != Verdict::Fail && in_time && attempts_left {
@@ -424,7 +481,14 @@ impl Sender {
             }
             self.shared.set_last_error(error);
             batch.attempts += 1;
-            self.shared.accumulator().requeue(batch);
+            let mut accumulator = self.shared.accumulator();
+            if verdict == Verdict::RetryFromZero
+                && let Some(producer) = accumulator.transactions.as_ref().and_then(|transactions| transactions.producer())
+                && let Some(sequences) = accumulator.sequences(&batch.topic_partition)
+            {
+                sequences.start_at_zero(producer);
+            }
+            accumulator.requeue(batch);
             return;
         }
         let record_errors = answer.record_errors.into_iter().map(|it| (it.batch_index, it.batch_index_error_message)).collect();
@@ -436,9 +500,16 @@ impl Sender {
         let code = error.code();
         {
             let mut accumulator = self.shared.accumulator();
+            if let Some(transactions) = &mut accumulator.transactions {
+                transactions.delivery_failed(&error);
+                if let Some(sequences) = accumulator.sequences(&batch.topic_partition).filter(|_| fate_is_known) {
+                    sequences.close_gap(batch.id);
+                }
+            }
             let gap =
                 accumulator.sequences(&batch.topic_partition).is_some_and(|sequences| sequences.failed(batch.id, code, fate_is_known));
             accumulator.completed(batch.id);
+            // In a transaction the epoch changes when it has ended.
             if gap && matches!(self.identity, Identity::Known(_)) {
                 self.rewrite.insert(batch.topic_partition.clone());
             }
@@ -479,6 +550,41 @@ impl Sender {
         }
     }
 
+    /// Settles what transactions need: gives up batches that will not be sent any more, and starts the next request to a coordinator.
+    fn coordinate(&mut self, now: Instant, next: &mut Option<Instant>) {
+        let mut accumulator = self.shared.accumulator();
+        if accumulator.transactions.is_none() {
+            return;
+        }
+        let unknown = !accumulator.resolve_sequences().is_empty();
+        let Some(transactions) = &mut accumulator.transactions else { return };
+        if unknown {
+            transactions.deliveries_unknown();
+        }
+        let mut lost = Vec::new();
+        if let Some(error) = transactions.fatal_error().cloned().or_else(|| transactions.leave_authorization_error()) {
+            lost.extend(accumulator.take_all().into_iter().map(|batch| (batch, error.clone())));
+        } else if let Some(error) = transactions.unsent_are_lost() {
+            lost.extend(accumulator.take_unsent().into_iter().map(|batch| (batch, error.clone())));
+        }
+        for (batch, _) in &lost {
+            accumulator.completed(batch.id);
+        }
+        let under_way = !accumulator.is_empty();
+        let job = accumulator.transactions.as_mut().and_then(|transactions| transactions.next_job(under_way, now, next));
+        drop(accumulator);
+        for (batch, error) in lost {
+            batch.complete(Outcome::Failed { error, record_errors: Vec::new() });
+        }
+        if let Some(job) = job {
+            let cluster = self.cluster.clone();
+            self.tasks.spawn(async move {
+                let (answer, raises_epochs) = coordination::perform(&cluster, &job).await;
+                Event::Coordinated { job, answer, raises_epochs }
+            });
+        }
+    }
+
     /// Splits a batch that a broker found too large, into parts of the usual size, or of half its own if it is a part already.
     fn split(&mut self, batch: &Batch) -> Result<Vec<Batch>, crate::protocol::batch::BatchError> {
         let gathering = &self.shared.gathering;
@@ -488,7 +594,11 @@ impl Sender {
         };
         let bytes = batch.bytes();
         let view = BatchView::parse(&bytes)?;
-        let new = || BatchBuilder::new(gathering.compression).compression_level(gathering.compression_level);
+        let transactional = self.shared.accumulator().transactions.is_some();
+        let new = || {
+            let builder = BatchBuilder::new(gathering.compression).compression_level(gathering.compression_level);
+            builder.transactional(transactional)
+        };
         let mut builders = Vec::new();
         let mut builder = new();
         for record in view.records_shared(&bytes) {

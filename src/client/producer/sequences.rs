@@ -3,9 +3,9 @@
 //! Invariants: batches in flight are kept in the order of their sequences and are contiguous. Sequences are only given out under one
 //! producer id and epoch at a time; a new epoch starts at 0 when nothing of the old one is in flight, or rewrites all that is.
 //!
-//! Source: `TransactionManager`, `TxnPartitionEntry` (the part without transactions); KIP-98, KIP-360.
+//! Source: `TransactionManager`, `TxnPartitionEntry`; KIP-98, KIP-360.
 
-use crate::protocol::batch::{NO_SEQUENCE, increment_sequence};
+use crate::protocol::batch::{NO_SEQUENCE, decrement_sequence, increment_sequence};
 use crate::protocol::error_code::ErrorCode;
 
 /// Who produces, as brokers know it.
@@ -37,6 +37,8 @@ pub(super) enum Verdict {
     Retry,
     /// Retry under a new epoch, with all sequences of the partition from 0.
     RetryWithNewEpoch,
+    /// Retry under the same epoch, with all sequences of the partition from 0: its leader knows nothing of the producer any more.
+    RetryFromZero,
     Fail,
 }
 
@@ -144,6 +146,17 @@ impl Sequences {
         }
     }
 
+    /// Closes the gap that a refused batch leaves in a transaction, whose epoch only changes when it ends: what comes behind moves up.
+    pub(super) fn close_gap(&mut self, batch: u64) {
+        let Some(at) = self.position(batch) else { return };
+        let gone = self.in_flight.remove(at);
+        for batch in &mut self.in_flight[at..] {
+            batch.stamp.base_sequence = decrement_sequence(batch.stamp.base_sequence, gone.count);
+            batch.reset = true;
+        }
+        self.next = decrement_sequence(self.next, gone.count);
+    }
+
     /// The batch was sent and given up without an answer: what follows must wait until its fate is known.
     pub(super) fn given_up(&mut self, batch: u64) {
         if let Some(at) = self.position(batch) {
@@ -165,18 +178,22 @@ impl Sequences {
         i64::from(sequence) - i64::from(self.last_acked_sequence) == 1
     }
 
-    /// What an error of a broker means for a batch in flight.
-    pub(super) fn verdict(&self, batch: u64, code: ErrorCode, log_start_offset: i64, otherwise: bool) -> Verdict {
+    /// What an error of a broker means for a batch in flight. A `transactional` producer takes no new epoch within a transaction.
+    pub(super) fn verdict(&self, batch: u64, code: ErrorCode, log_start_offset: i64, otherwise: bool, transactional: bool) -> Verdict {
         let otherwise = if otherwise { Verdict::Retry } else { Verdict::Fail };
         let Some(it) = self.position(batch).map(|at| &self.in_flight[at]) else { return otherwise };
         match code {
             // A broker that does not know the log's start will answer better next time.
             ErrorCode::UnknownProducerId if log_start_offset == -1 || it.reset => Verdict::Retry,
-            // The producer's records are all deleted, or the broker lost its state.
+            // The producer's records are all deleted.
+            ErrorCode::UnknownProducerId if transactional && self.last_acked_offset < log_start_offset => Verdict::RetryFromZero,
+            ErrorCode::UnknownProducerId if transactional => otherwise,
+            // They are, or the broker lost its state.
             ErrorCode::UnknownProducerId => Verdict::RetryWithNewEpoch,
             ErrorCode::OutOfOrderSequenceNumber => match self.unresolved {
                 // One before it failed and will be sent again first.
                 None if it.reset || !self.is_next(it.stamp.base_sequence) => Verdict::Retry,
+                _ if transactional => otherwise,
                 None => Verdict::RetryWithNewEpoch,
                 Some(sequence) if sequence == it.stamp.base_sequence => Verdict::RetryWithNewEpoch,
                 Some(_) => Verdict::Retry,
@@ -250,19 +267,19 @@ mod tests {
         let mut sequences = Sequences::default();
         sequences.assign(1, 3, FIRST);
         sequences.assign(2, 3, FIRST);
-        assert_eq!(sequences.verdict(2, ErrorCode::OutOfOrderSequenceNumber, -1, false), Verdict::Retry);
-        assert_eq!(sequences.verdict(1, ErrorCode::OutOfOrderSequenceNumber, -1, false), Verdict::RetryWithNewEpoch);
+        assert_eq!(sequences.verdict(2, ErrorCode::OutOfOrderSequenceNumber, -1, false, false), Verdict::Retry);
+        assert_eq!(sequences.verdict(1, ErrorCode::OutOfOrderSequenceNumber, -1, false, false), Verdict::RetryWithNewEpoch);
         sequences.start_at_zero(SECOND);
         assert_eq!(sequences.stamp(2), Some(Stamp { producer: SECOND, base_sequence: 3 }));
-        assert_eq!(sequences.verdict(1, ErrorCode::OutOfOrderSequenceNumber, -1, false), Verdict::Retry);
+        assert_eq!(sequences.verdict(1, ErrorCode::OutOfOrderSequenceNumber, -1, false, false), Verdict::Retry);
     }
 
     #[test]
     fn a_lost_producer_gets_a_new_epoch() {
         let mut sequences = Sequences::default();
         sequences.assign(1, 3, FIRST);
-        assert_eq!(sequences.verdict(1, ErrorCode::UnknownProducerId, -1, false), Verdict::Retry);
-        assert_eq!(sequences.verdict(1, ErrorCode::UnknownProducerId, 5, false), Verdict::RetryWithNewEpoch);
+        assert_eq!(sequences.verdict(1, ErrorCode::UnknownProducerId, -1, false, false), Verdict::Retry);
+        assert_eq!(sequences.verdict(1, ErrorCode::UnknownProducerId, 5, false, false), Verdict::RetryWithNewEpoch);
     }
 
     #[test]
@@ -279,6 +296,27 @@ mod tests {
         sequences.assign(3, 1, FIRST);
         sequences.given_up(3);
         assert!(sequences.resolve(), "nothing tells what became of it");
+    }
+
+    #[test]
+    fn within_a_transaction_what_follows_a_refused_batch_moves_up() {
+        let mut sequences = Sequences::default();
+        sequences.assign(1, 3, FIRST);
+        sequences.assign(2, 2, FIRST);
+        sequences.close_gap(1);
+        assert_eq!(sequences.stamp(2), Some(Stamp { producer: FIRST, base_sequence: 0 }));
+        assert_eq!(sequences.assign(3, 1, FIRST).base_sequence, 2);
+    }
+
+    #[test]
+    fn a_transaction_starts_from_zero_where_its_records_were_deleted_and_fails_where_they_were_lost() {
+        let mut sequences = Sequences::default();
+        sequences.assign(1, 3, FIRST);
+        sequences.acknowledged(1, 10);
+        sequences.assign(2, 1, FIRST);
+        assert_eq!(sequences.verdict(2, ErrorCode::UnknownProducerId, 13, false, true), Verdict::RetryFromZero);
+        assert_eq!(sequences.verdict(2, ErrorCode::UnknownProducerId, 5, false, true), Verdict::Fail);
+        assert_eq!(sequences.verdict(2, ErrorCode::OutOfOrderSequenceNumber, -1, false, true), Verdict::Fail);
     }
 
     #[test]
