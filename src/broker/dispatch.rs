@@ -80,6 +80,8 @@ macro_rules! served_apis {
 }
 
 served_apis! {
+    AddOffsetsToTxn(AddOffsetsToTxnRequest): 0..=4 => add_offsets_to_txn;
+    AddPartitionsToTxn(AddPartitionsToTxnRequest): 0..=5 => add_partitions_to_txn;
     AddRaftVoter(AddRaftVoterRequest): 0..=1 => add_raft_voter;
     AlterClientQuotas(AlterClientQuotasRequest): 0..=1 => alter_client_quotas;
     AlterConfigs(AlterConfigsRequest): 0..=2 => alter_configs;
@@ -104,8 +106,10 @@ served_apis! {
     DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
     DescribeQuorum(DescribeQuorumRequest): 0..=2 => describe_quorum;
     DescribeTopicPartitions(DescribeTopicPartitionsRequest): 0..=0 => describe_topic_partitions;
+    DescribeTransactions(DescribeTransactionsRequest): 0..=0 => describe_transactions;
     DescribeUserScramCredentials(DescribeUserScramCredentialsRequest): 0..=0 => describe_user_scram_credentials;
     ElectLeaders(ElectLeadersRequest): 0..=2 => elect_leaders;
+    EndTxn(EndTxnRequest): 0..=5 => end_txn;
     ExpireDelegationToken(ExpireDelegationTokenRequest): 1..=2 => expire_delegation_token;
     Fetch(FetchRequest): 4..=18 => fetch;
     FindCoordinator(FindCoordinatorRequest): 0..=6 => find_coordinator;
@@ -118,6 +122,7 @@ served_apis! {
     ListGroups(ListGroupsRequest): 0..=5 => list_groups;
     ListOffsets(ListOffsetsRequest): 1..=11 => list_offsets;
     ListPartitionReassignments(ListPartitionReassignmentsRequest): 0..=0 => list_partition_reassignments;
+    ListTransactions(ListTransactionsRequest): 0..=2 => list_transactions;
     Metadata(MetadataRequest): 0..=13 => metadata;
     OffsetCommit(OffsetCommitRequest): 2..=10 => offset_commit;
     OffsetDelete(OffsetDeleteRequest): 0..=0 => offset_delete;
@@ -129,8 +134,10 @@ served_apis! {
     SaslAuthenticate(SaslAuthenticateRequest): 0..=2 => sasl_authenticate;
     SaslHandshake(SaslHandshakeRequest): 0..=1 => sasl_handshake;
     SyncGroup(SyncGroupRequest): 0..=5 => sync_group;
+    TxnOffsetCommit(TxnOffsetCommitRequest): 0..=5 => txn_offset_commit;
     UnregisterBroker(UnregisterBrokerRequest): 0..=0 => unregister_broker;
     UpdateFeatures(UpdateFeaturesRequest): 0..=2 => update_features;
+    WriteTxnMarkers(WriteTxnMarkersRequest): 1..=2 => write_txn_markers;
 }
 
 /// The served API with this key.

@@ -17,7 +17,7 @@ use crate::common::uuid::Uuid;
 use crate::coordinator::group::config::GroupCoordinatorConfig;
 use crate::coordinator::group::{ClientContext, GroupShard, ParkedResponse, validate_join_group};
 use crate::coordinator::java_hash;
-use crate::coordinator::runtime::{Effects, Runtime};
+use crate::coordinator::runtime::{Effects, Runtime, TransactionMarker, TransactionalProducer};
 use crate::metadata::delta::MetadataDelta;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::publisher::Publisher;
@@ -30,7 +30,8 @@ use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use crate::protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use crate::replication::replicas::Replicas;
 
@@ -139,6 +140,29 @@ impl GroupCoordinator {
         let client = client(ctx);
         let partition = self.partition_for(&request.group_id);
         self.runtime.append(partition, move |shard, now| shard.commit_offsets(now, &client, &request)).await
+    }
+
+    /// `request` with topics that exist, within the producer's transaction.
+    pub(crate) async fn commit_transactional_offsets(
+        &self,
+        ctx: &RequestContext,
+        producer: TransactionalProducer,
+        request: TxnOffsetCommitRequest,
+    ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+        let (partition, api_version) = (self.partition_for(&request.group_id), ctx.api_version);
+        let commit = move |shard: &mut GroupShard, now| shard.commit_transactional_offsets(now, api_version, &request);
+        self.runtime.write_in_transaction(partition, producer, commit).await
+    }
+
+    /// Ends a producer's transaction in a partition of `__consumer_offsets`.
+    pub(crate) async fn end_transaction(&self, partition: i32, marker: TransactionMarker) -> Result<(), ErrorCode> {
+        self.runtime.end_transaction(partition, marker).await.map_err(|error| match error {
+            // Who has the marker written knows partitions, not coordinators.
+            ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator => {
+                ErrorCode::NotLeaderOrFollower
+            }
+            error => error,
+        })
     }
 
     /// `request` with the topics' names; errors of the whole group are the caller's to put into the response.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 use super::config::BrokerConfig;
+use super::producer_ids::ProducerIds;
 use super::server::Broker;
 use crate::protocol::error_code::ErrorCode;
 
@@ -19,6 +20,7 @@ const SWEEP_INTERVAL_MS: i64 = 1000;
 pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(report_failed_directories(Arc::clone(broker)));
+    tasks.spawn(ProducerIds::keep_filled(Arc::clone(broker)));
     let mut every = |first_ms: i64, interval_ms: i64, work: fn(&Broker)| {
         // An interval of centuries is Kafka's way to say never.
         if let Some(interval) = u64::try_from(interval_ms).ok().filter(|&ms| ms > 0 && ms < u64::from(u32::MAX) * 1000) {

@@ -20,3 +20,5 @@ pub mod request_context;
 pub mod serve;
 pub mod server;
 mod socket;
+mod transaction_coordinator;
+mod transaction_verification;

@@ -21,6 +21,7 @@ use super::housekeeping;
 use super::listener::{self, ConnectionQuota, SocketOptions};
 use super::producer_ids::ProducerIds;
 use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
+use super::transaction_coordinator::TransactionCoordinator;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
@@ -48,8 +49,9 @@ pub struct Broker {
     pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) fetch_sessions: FetchSessions,
-    pub(crate) producer_ids: ProducerIds,
+    pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) groups: Arc<GroupCoordinator>,
+    pub(crate) transactions: Arc<TransactionCoordinator>,
     /// Turns of appends that may take long to check: as many as there are processors.
     pub(crate) heavy_appends: Semaphore,
     shutdown: watch::Sender<bool>,
@@ -176,10 +178,23 @@ impl Server {
         };
         let replicas = Arc::new(Replicas::new(config.node_id, Arc::clone(&log_dirs), log_configs));
         let groups = Arc::new(GroupCoordinator::new(&config, Arc::clone(&clock), Arc::clone(&replicas)));
+        let producer_ids = Arc::new(ProducerIds::default());
+        let transactions = Arc::new(TransactionCoordinator::new(
+            &config,
+            Arc::clone(&clock),
+            Arc::clone(&replicas),
+            Arc::clone(&groups),
+            Arc::clone(&producer_ids),
+        ));
         // Configs before the partitions that obey them; partitions before the coordinators that read them; the cache last, so that who
         // sees a topic in the metadata can produce to it.
-        let publishers: Vec<Arc<dyn Publisher>> =
-            vec![Arc::clone(&dynamic_config) as _, Arc::clone(&replicas) as _, Arc::clone(&groups) as _, Arc::clone(&metadata) as _];
+        let publishers: Vec<Arc<dyn Publisher>> = vec![
+            Arc::clone(&dynamic_config) as _,
+            Arc::clone(&replicas) as _,
+            Arc::clone(&groups) as _,
+            Arc::clone(&transactions) as _,
+            Arc::clone(&metadata) as _,
+        ];
         let cluster_id = quorum.cluster_id().to_owned();
         let kraft_version = quorum.kraft_version();
         let registration = BrokerOptions {
@@ -194,7 +209,7 @@ impl Server {
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         let broker = Arc::new(Broker {
             fetch_sessions: FetchSessions::new(slots, random),
-            producer_ids: ProducerIds::default(),
+            producer_ids,
             shutdown: watch::Sender::new(false),
             dynamic_config,
             clock,
@@ -204,6 +219,7 @@ impl Server {
             metadata,
             replicas,
             groups,
+            transactions,
             heavy_appends: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         });
 

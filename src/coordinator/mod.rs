@@ -4,10 +4,11 @@
 //! state only through `replay`, the same code for a live request, a restart and a new leader. [`runtime`] gives each partition of
 //! the internal topic one owner task, appends the records, and lets a response go only when its records are committed.
 //!
-//! Invariant: nothing below `group` knows of sockets, files, clocks or chance; time is passed in ([`timers::Now`]), member ids come from a
+//! Invariant: nothing below `group` and `transaction` knows of sockets, files, clocks or chance; time is passed in ([`timers::Now`]), member ids come from a
 //! seeded generator.
 
 pub mod group;
 pub mod java_hash;
 pub mod runtime;
 pub mod timers;
+pub mod transaction;

@@ -72,6 +72,11 @@ impl ErrorCode {
         self != ErrorCode::None
     }
 
+    /// The error as clients know it that do not know PRODUCER_FENCED yet.
+    pub fn before_producer_fenced(self) -> ErrorCode {
+        if self == ErrorCode::ProducerFenced { ErrorCode::InvalidProducerEpoch } else { self }
+    }
+
     /// May the same request succeed later? (`RetriableException`)
     pub fn is_retriable(self) -> bool {
         self.kind() != Kind::Fatal

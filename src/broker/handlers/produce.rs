@@ -6,9 +6,10 @@
 //! - From version 13 on topics are named by id; an unknown id is UNKNOWN_TOPIC_ID.
 //! - From version 10 on NOT_LEADER_OR_FOLLOWER carries the leader (KIP-951); from version 8 on a refused batch carries the records at
 //!   fault (KIP-467).
-//!
-//! Differs: transactions are not served yet, so a transactional batch is INVALID_TXN_STATE.
+//! - The first batch of a transaction in a partition is verified with the transaction coordinator; from version 12 on it adds the
+//!   partition to the transaction (KIP-890). Version 11 knows TRANSACTION_ABORTABLE.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,10 @@ use crate::broker::dispatch::Answer;
 use crate::broker::leader_endpoints;
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
+use crate::broker::transaction_verification::{self, TransactionSupport, Verified};
 use crate::common::topic_name;
+use crate::common::topic_partition::TopicPartition;
+use crate::coordinator::transaction::ProducerIdAndEpoch;
 use crate::metadata::image::MetadataImage;
 use crate::protocol::batch::{BatchError, BatchHeader, Batches};
 use crate::protocol::compression::Compression;
@@ -32,7 +36,7 @@ use crate::protocol::records::Records;
 use crate::replication::partition::{Partition, PartitionAppendError};
 use crate::replication::waiters::Waiter;
 use crate::storage::errors::{AppendError, RecordError};
-use crate::storage::log::AppendOrigin;
+use crate::storage::log::{AppendOrigin, AppendTransaction};
 
 /// The client that may write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -80,24 +84,18 @@ struct Pending {
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: ProduceRequest) -> Answer<ProduceResponse> {
     let image = broker.image();
     let acks = request.acks;
+    let transaction = match Transaction::of(broker, ctx, &image, &request).await {
+        Ok(transaction) => transaction,
+        Err(error) => return refuse_all(request, error),
+    };
     let mut pending = Vec::new();
     let mut responses: Vec<TopicProduceResponse> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let topic_at = responses.len();
-        responses.push(append_topic(broker, ctx, &image, acks, topic, topic_at, &mut pending).await);
+        responses.push(append_topic(broker, ctx, &image, acks, &transaction, topic, topic_at, &mut pending).await);
     }
     if acks == 0 {
-        let failed = responses.iter().flat_map(|topic| topic.partition_responses.iter().map(move |partition| (topic, partition)));
-        let mut failed = failed.filter(|(_, partition)| partition.error_code != ErrorCode::None.code());
-        return match failed.next() {
-            None => Answer::Nothing,
-            Some((topic, partition)) => Answer::Close(format!(
-                "a produce request with acks=0 failed for {}-{}: {}",
-                topic.name,
-                partition.index,
-                ErrorCode::from_code(partition.error_code).name()
-            )),
-        };
+        return without_response(&responses);
     }
     if !pending.is_empty() {
         wait_for_replicas(&mut responses, pending, request.timeout_ms).await;
@@ -106,11 +104,116 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     Answer::Response(ProduceResponse { responses, node_endpoints, ..Default::default() })
 }
 
+/// To `acks=0`: the only way to tell this client of an error is to close its connection.
+fn without_response(responses: &[TopicProduceResponse]) -> Answer<ProduceResponse> {
+    let failed = responses.iter().flat_map(|topic| topic.partition_responses.iter().map(move |partition| (topic, partition)));
+    let mut failed = failed.filter(|(_, partition)| partition.error_code != ErrorCode::None.code());
+    match failed.next() {
+        None => Answer::Nothing,
+        Some((topic, partition)) => Answer::Close(format!(
+            "a produce request with acks=0 failed for {}-{}: {}",
+            topic.name,
+            partition.index,
+            ErrorCode::from_code(partition.error_code).name()
+        )),
+    }
+}
+
+/// The same error for every partition.
+fn refuse_all(request: ProduceRequest, error: ErrorCode) -> Answer<ProduceResponse> {
+    let topics = request.topic_data.into_iter();
+    let responses: Vec<TopicProduceResponse> = topics
+        .map(|topic| TopicProduceResponse {
+            partition_responses: topic.partition_data.iter().map(|it| refused(it.index, error.into())).collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+            ..Default::default()
+        })
+        .collect();
+    if request.acks == 0 {
+        return without_response(&responses);
+    }
+    Answer::Response(ProduceResponse { responses, ..Default::default() })
+}
+
+/// What is known of the transaction that a request's batches belong to; of none, nothing.
+#[derive(Default)]
+struct Transaction {
+    /// Batches of an unverified transaction are to be kept out.
+    verify: bool,
+    verified: HashMap<TopicPartition, Verified>,
+    support: Option<TransactionSupport>,
+}
+
+impl Transaction {
+    /// Verifies the partitions that get transactional batches.
+    async fn of(broker: &Broker, ctx: &RequestContext, image: &MetadataImage, request: &ProduceRequest) -> Result<Transaction, ErrorCode> {
+        let mut batches = Vec::new();
+        let mut producer = None;
+        for topic in &request.topic_data {
+            for data in &topic.partition_data {
+                let Some(Records::Bytes(records)) = &data.records else { continue };
+                let Some(header) = BatchHeader::parse(records).ok().filter(|it| it.is_transactional() && it.has_producer_id()) else {
+                    continue;
+                };
+                let this = ProducerIdAndEpoch { producer_id: header.producer_id, producer_epoch: header.producer_epoch };
+                if *producer.get_or_insert(this) != this {
+                    return Err(ErrorCode::InvalidProducerIdMapping);
+                }
+                let name = match ctx.api_version {
+                    13.. => image.topics.topic_by_id(topic.topic_id).map(|topic| topic.name.as_str()),
+                    _ => Some(topic.name.as_str()),
+                };
+                if let Some(name) = name.filter(|name| image.topics.partition(name, data.index).is_some()) {
+                    batches.push((TopicPartition::new(name, data.index), header.base_sequence));
+                }
+            }
+        }
+        let Some(producer) = producer else { return Ok(Transaction::default()) };
+        let Some(transactional_id) = &request.transactional_id else { return Err(ErrorCode::TransactionalIdAuthorizationFailed) };
+        let support = TransactionSupport::of_produce(ctx.api_version);
+        let verified = transaction_verification::verify(broker, transactional_id, producer, &batches, support).await;
+        Ok(Transaction { verify: transaction_verification::is_required(broker), verified, support: Some(support) })
+    }
+
+    /// What the append to a partition brings with it, or why there is none.
+    fn of_partition(&self, topic: &str, partition: i32) -> Result<AppendTransaction, Refusal> {
+        if self.support.is_none() {
+            return Ok(AppendTransaction::default());
+        }
+        let verified = self.verified.get(&TopicPartition::new(topic, partition)).copied().unwrap_or(Ok(None));
+        let guard = verified.map_err(|error| {
+            let unverified = |code| {
+                let message =
+                    format!("Unable to verify the partition has been added to the transaction. Underlying error: {}", error.name());
+                Refusal { code, message: Some(message), record_errors: Vec::new() }
+            };
+            match error {
+                ErrorCode::InvalidTxnState => {
+                    let message = Some("Partition was not added to the transaction".to_owned());
+                    Refusal { code: error, message, record_errors: Vec::new() }
+                }
+                // Older clients do not ask again after these; after NOT_ENOUGH_REPLICAS they do, without fetching metadata.
+                ErrorCode::NetworkException
+                | ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::NotCoordinator => unverified(ErrorCode::NotEnoughReplicas),
+                ErrorCode::ConcurrentTransactions if self.support != Some(TransactionSupport::AddPartition) => {
+                    unverified(ErrorCode::NotEnoughReplicas)
+                }
+                error => error.into(),
+            }
+        })?;
+        Ok(AppendTransaction { verify: self.verify, guard, ..AppendTransaction::default() })
+    }
+}
+
 async fn append_topic(
     broker: &Broker,
     ctx: &RequestContext,
     image: &MetadataImage,
     acks: i16,
+    transaction: &Transaction,
     topic: TopicProduceData,
     topic_at: usize,
     pending: &mut Vec<Pending>,
@@ -136,7 +239,7 @@ async fn append_topic(
             Some(code) => Err(code.into()),
             None => {
                 let topic_id = by_id.then_some(response.topic_id);
-                let append = || append_partition(broker, ctx, acks, &response.name, topic_id, data);
+                let append = || append_partition(broker, ctx, acks, transaction, &response.name, topic_id, data);
                 if is_heavy {
                     // Only as many at once as there are processors, and no other task waits behind any of them.
                     let _turn = broker.heavy_appends.acquire().await;
@@ -182,6 +285,7 @@ fn append_partition(
     broker: &Broker,
     ctx: &RequestContext,
     acks: i16,
+    transaction: &Transaction,
     topic: &str,
     topic_id: Option<crate::common::uuid::Uuid>,
     data: PartitionProduceData,
@@ -199,8 +303,9 @@ fn append_partition(
     if !(-1..=1).contains(&acks) {
         return Err(ErrorCode::InvalidRequiredAcks.into());
     }
+    let transaction = transaction.of_partition(topic, data.index)?;
     let leader_epoch = partition.leader_epoch();
-    let info = partition.append_as_leader(&records, AppendOrigin::Client, acks)?;
+    let info = partition.append_in_transaction(&records, AppendOrigin::Client, acks, transaction)?;
     let response = PartitionProduceResponse {
         base_offset: info.first_offset,
         log_append_time_ms: info.log_append_time_ms,
@@ -230,10 +335,6 @@ fn validate(version: i16, records: &[u8]) -> Result<(), Refusal> {
     }
     if batches.next().is_some_and(|next| !matches!(next, Err(BatchError::Truncated { .. }))) {
         return invalid("are only allowed to contain exactly one record batch per partition");
-    }
-    if batch.header().is_transactional() {
-        let message = Some("transactions are not served by this broker yet".to_owned());
-        return Err(Refusal { code: ErrorCode::InvalidTxnState, message, record_errors: Vec::new() });
     }
     Ok(())
 }

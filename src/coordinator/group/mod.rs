@@ -23,6 +23,7 @@ mod rebalance;
 pub mod records;
 mod subscription;
 mod sync;
+mod transactions;
 
 #[cfg(test)]
 mod sim;
@@ -184,6 +185,14 @@ impl Shard for GroupShard {
 
     fn replay(&mut self, offset: i64, record: GroupRecord) {
         self.replay_record(offset, None, record);
+    }
+
+    fn replay_transactional(&mut self, offset: i64, producer_id: i64, record: GroupRecord) {
+        self.replay_record(offset, Some(producer_id), record);
+    }
+
+    fn replay_end_transaction(&mut self, producer_id: i64, commit: bool) {
+        self.offsets.end_transaction(producer_id, commit);
     }
 
     fn load(&mut self, entry: LogEntry) {

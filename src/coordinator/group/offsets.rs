@@ -165,7 +165,7 @@ impl Offsets {
         }
     }
 
-    fn end_transaction(&mut self, producer_id: i64, commit: bool) {
+    pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
         let Some(pending) = self.pending.remove(&producer_id) else { return };
         for (group, topics) in pending.0 {
             for (topic, partitions) in topics {
@@ -434,7 +434,7 @@ impl ClassicGroup {
 }
 
 /// Is `text` longer than `limit` in Java's count of characters?
-fn utf16_len_exceeds(text: &str, limit: usize) -> bool {
+pub(super) fn utf16_len_exceeds(text: &str, limit: usize) -> bool {
     // A string has at least as many bytes as UTF-16 units, so that most need not be counted.
     text.len() > limit && text.encode_utf16().count() > limit
 }

@@ -1,0 +1,68 @@
+//! Offsets that are committed with a producer's transaction (KIP-98, KIP-447). Source: `OffsetMetadataManager.commitTransactionalOffset`.
+//!
+//! The records are appended within the transaction and stay pending until its marker comes; see [`super::Offsets`].
+
+use super::offsets::utf16_len_exceeds;
+use super::records::offset_commit_record;
+use super::{Effects, GroupShard, OffsetAndMetadata};
+use crate::common::uuid::Uuid;
+use crate::coordinator::timers::Now;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
+use crate::protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+
+impl GroupShard {
+    /// Handles a TxnOffsetCommit whose topics and partitions exist; the records are to be appended within the producer's transaction.
+    /// `api_version`: of the request.
+    pub fn commit_transactional_offsets(
+        &mut self,
+        now: Now,
+        api_version: i16,
+        request: &TxnOffsetCommitRequest,
+    ) -> Result<(TxnOffsetCommitResponse, Effects), ErrorCode> {
+        self.validate_transactional_offset_commit(api_version, request)?;
+        let mut response = TxnOffsetCommitResponse::default();
+        let mut effects = Effects { replay: true, ..Effects::default() };
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let metadata = partition.committed_metadata.as_deref().unwrap_or("");
+                let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
+                    ErrorCode::OffsetMetadataTooLarge
+                } else {
+                    let offset = OffsetAndMetadata {
+                        record_offset: -1,
+                        committed_offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata: metadata.to_owned(),
+                        commit_timestamp_ms: now.wall_ms,
+                        expire_timestamp_ms: None,
+                        // The request names topics only.
+                        topic_id: Uuid::ZERO,
+                    };
+                    effects.records.push(offset_commit_record(&request.group_id, &topic.name, partition.partition_index, &offset));
+                    ErrorCode::None
+                };
+                partitions.push(TxnOffsetCommitResponsePartition {
+                    partition_index: partition.partition_index,
+                    error_code: error.code(),
+                    ..TxnOffsetCommitResponsePartition::default()
+                });
+            }
+            response.topics.push(TxnOffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                partitions,
+                ..TxnOffsetCommitResponseTopic::default()
+            });
+        }
+        Ok((response, effects))
+    }
+
+    fn validate_transactional_offset_commit(&self, _api_version: i16, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
+        let Some(group) = self.groups.get(&request.group_id) else {
+            // A producer that is no member of the group: the group begins with the commit.
+            return if request.generation_id < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
+        };
+        group.validate_offset_commit(&request.member_id, request.group_instance_id.as_deref(), request.generation_id, true)
+    }
+}
