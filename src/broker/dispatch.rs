@@ -88,6 +88,8 @@ served_apis! {
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest): 0..=1 => alter_partition_reassignments;
     AlterUserScramCredentials(AlterUserScramCredentialsRequest): 0..=0 => alter_user_scram_credentials;
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest): 0..=1 => consumer_group_describe;
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest): 0..=1 => consumer_group_heartbeat;
     CreateAcls(CreateAclsRequest): 1..=3 => create_acls;
     CreateDelegationToken(CreateDelegationTokenRequest): 1..=3 => create_delegation_token;
     CreatePartitions(CreatePartitionsRequest): 0..=3 => create_partitions;

@@ -5,7 +5,7 @@
 //! it is loaded, clients are told COORDINATOR_LOAD_IN_PROGRESS, elsewhere NOT_COORDINATOR. Register after [`Replicas`], whose partitions
 //! are read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::config::BrokerConfig;
 use super::coordinator_log::CoordinatorLog;
@@ -14,24 +14,29 @@ use crate::common::clock::Clock;
 use crate::common::random::Random;
 use crate::common::topic_name;
 use crate::common::uuid::Uuid;
-use crate::coordinator::group::config::GroupCoordinatorConfig;
-use crate::coordinator::group::{ClientContext, GroupShard, ParkedResponse, validate_join_group};
+use crate::coordinator::group::config::{Bounded, GroupCoordinatorConfig, MigrationPolicy};
+use crate::coordinator::group::consumer::{RegexResolution, resolve_regexes};
+use crate::coordinator::group::modern::assignor;
+use crate::coordinator::group::modern::topics::TopicsDelta;
+use crate::coordinator::group::{ClientContext, GroupShard, ParkedResponse, validate_consumer_group_heartbeat, validate_join_group};
 use crate::coordinator::java_hash;
 use crate::coordinator::runtime::{Effects, Runtime, TransactionMarker, TransactionalProducer};
 use crate::metadata::delta::MetadataDelta;
+use crate::metadata::features;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::publisher::Publisher;
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::messages::consumer_group_describe_response::DescribedGroup as ConsumerDescribedGroup;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::DescribedGroup;
 use crate::protocol::messages::list_groups_response::ListedGroup;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use crate::protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use crate::replication::replicas::Replicas;
 
@@ -39,6 +44,10 @@ use crate::replication::replicas::Replicas;
 pub(crate) struct GroupCoordinator {
     runtime: Arc<Runtime<GroupShard, CoordinatorLog>>,
     config: GroupCoordinatorConfig,
+    /// Does `group.coordinator.rebalance.protocols` name the consumer protocol?
+    consumer_protocol_enabled: bool,
+    /// What a new shard begins with.
+    image: Arc<Mutex<Arc<MetadataImage>>>,
     replicas: Arc<Replicas>,
     tasks: tokio::runtime::Handle,
 }
@@ -59,10 +68,17 @@ impl GroupCoordinator {
         });
         let shard_config = group_config.clone();
         let commit_timeout_ms = group_config.offsets_commit_timeout_ms;
-        let new_shard = move |_| GroupShard::new(shard_config.clone(), Random::from_entropy());
+        let image = Arc::new(Mutex::new(Arc::default()));
+        let newest = Arc::clone(&image);
+        let new_shard = move |_| GroupShard::new(shard_config.clone(), Arc::clone(&locked(&newest)), Random::from_entropy());
         GroupCoordinator {
             runtime: Arc::new(Runtime::new(log, clock, commit_timeout_ms, new_shard)),
             config: group_config,
+            consumer_protocol_enabled: config
+                .value("group.coordinator.rebalance.protocols")
+                .as_list()
+                .is_some_and(|protocols| protocols.iter().any(|protocol| protocol == "consumer")),
+            image,
             replicas,
             tasks: tokio::runtime::Handle::current(),
         }
@@ -116,6 +132,58 @@ impl GroupCoordinator {
             Err(ErrorCode::CoordinatorLoadInProgress) => Ok(()),
             other => other,
         }
+    }
+
+    /// Do the configs and the features of the cluster let members use the consumer protocol (KIP-848)?
+    pub(crate) fn is_consumer_protocol_enabled(&self) -> bool {
+        self.consumer_protocol_enabled && self.replicas.image().features.level(features::GROUP_VERSION) >= 1
+    }
+
+    pub(crate) async fn consumer_group_heartbeat(
+        &self,
+        ctx: &RequestContext,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> ConsumerGroupHeartbeatResponse {
+        let failed = |error: ErrorCode, error_message: Option<String>| ConsumerGroupHeartbeatResponse {
+            error_code: error.code(),
+            error_message,
+            ..ConsumerGroupHeartbeatResponse::default()
+        };
+        if let Err(error) = validate_consumer_group_heartbeat(&self.config, &request, ctx.api_version) {
+            return failed(error.error, Some(error.message));
+        }
+        let client = client(ctx);
+        let partition = self.partition_for(&request.group_id);
+        let runtime = Arc::clone(&self.runtime);
+        let tasks = self.tasks.clone();
+        let beat = self.runtime.write(partition, move |shard, now| {
+            let answer = shard.consumer_group_heartbeat(now, &client, request);
+            while let Some(resolution) = shard.take_regex_resolution() {
+                tasks.spawn(resolve(Arc::clone(&runtime), partition, resolution));
+            }
+            Ok(answer)
+        });
+        beat.await.unwrap_or_else(|error| failed(error, Some(error.message().to_owned())))
+    }
+
+    pub(crate) async fn describe_consumer_groups(&self, group_ids: Vec<String>) -> Vec<ConsumerDescribedGroup> {
+        let mut described = Vec::with_capacity(group_ids.len());
+        for group_id in group_ids {
+            let failed = |group_id: String, error: ErrorCode| ConsumerDescribedGroup {
+                group_id,
+                error_code: error.code(),
+                ..ConsumerDescribedGroup::default()
+            };
+            if group_id.is_empty() {
+                described.push(failed(group_id, ErrorCode::InvalidGroupId));
+                continue;
+            }
+            let partition = self.partition_for(&group_id);
+            let id = group_id.clone();
+            let group = self.runtime.read(partition, move |shard| shard.describe_consumer_group(&id)).await;
+            described.push(group.unwrap_or_else(|error| failed(group_id, error)));
+        }
+        described
     }
 
     /// `request` in the form of version 3 and later.
@@ -253,7 +321,9 @@ impl Publisher for GroupCoordinator {
         "GroupCoordinator"
     }
 
-    fn publish(&self, delta: &MetadataDelta, _image: &Arc<MetadataImage>) {
+    fn publish(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        // Before any shard is made, so that none begins with less than it is told of.
+        *locked(&self.image) = Arc::clone(image);
         let mut deleted = Vec::new();
         for topic in delta.deleted_topics() {
             if topic.name == topic_name::CONSUMER_OFFSETS {
@@ -272,14 +342,63 @@ impl Publisher for GroupCoordinator {
                 }
             }
         }
+        let mut topics = TopicsDelta::default();
+        for (topic, changes) in delta.changed_topics() {
+            topics.created |= changes.created;
+            topics.changed.insert(topic.name.clone());
+        }
+        topics.changed.extend(delta.deleted_topics().map(|topic| topic.name.clone()));
+        let image = Arc::clone(image);
+        self.runtime.tell_all(move |shard, _| {
+            shard.on_new_metadata_image(Arc::clone(&image), &topics);
+            Effects::default()
+        });
         if !deleted.is_empty() {
             self.forget_topics(deleted);
         }
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held leaves a whole value: it is only ever replaced.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Matches a group's regular expressions with the topics, beside the shard, and gives it the result.
+async fn resolve(runtime: Arc<Runtime<GroupShard, CoordinatorLog>>, partition: i32, resolution: RegexResolution) {
+    let group_id = resolution.group_id.clone();
+    let resolved = tokio::task::spawn_blocking(move || resolve_regexes(&resolution)).await.ok();
+    let stored = runtime.write(partition, move |shard, now| Ok(((), shard.regexes_resolved(now, &group_id, resolved)))).await;
+    if let Err(error) = stored {
+        tracing::debug!(partition, %error, "resolved regular expressions could not be stored");
+    }
+}
+
 fn client(ctx: &RequestContext) -> ClientContext {
     ClientContext { client_id: ctx.client_id.clone().unwrap_or_default(), client_host: ctx.client_host(), api_version: ctx.api_version }
+}
+
+/// `group.KIND.SETTING` with its bounds `group.KIND.min.SETTING` and `group.KIND.max.SETTING`.
+fn bounded(config: &BrokerConfig, kind: &str, setting: &str) -> Bounded {
+    let int = |name: String| i32::try_from(config.long(&name)).unwrap_or(i32::MAX);
+    Bounded {
+        default: int(format!("group.{kind}.{setting}")),
+        min: int(format!("group.{kind}.min.{setting}")),
+        max: int(format!("group.{kind}.max.{setting}")),
+    }
+}
+
+/// The names of the assignors, which the config may give by their classes.
+fn consumer_assignors(config: &BrokerConfig) -> Vec<String> {
+    let named = config.value("group.consumer.assignors").as_list().unwrap_or_default();
+    let mut names = Vec::with_capacity(named.len());
+    for name in named {
+        match assignor::consumer_assignor(name) {
+            Some(assignor) => names.push(assignor.name().to_owned()),
+            None => tracing::error!(assignor = name, "group.consumer.assignors names an assignor that is not built in"),
+        }
+    }
+    names
 }
 
 fn group_config(config: &BrokerConfig) -> GroupCoordinatorConfig {
@@ -295,6 +414,13 @@ fn group_config(config: &BrokerConfig) -> GroupCoordinatorConfig {
         offsets_topic_replication_factor: config.offsets_topic_replication_factor,
         offsets_topic_segment_bytes: config.offsets_topic_segment_bytes,
         offsets_commit_timeout_ms: u64::try_from(config.offsets_commit_timeout_ms).unwrap_or(0),
+        consumer_session_timeout_ms: bounded(config, "consumer", "session.timeout.ms"),
+        consumer_heartbeat_interval_ms: bounded(config, "consumer", "heartbeat.interval.ms"),
+        consumer_assignment_interval_ms: bounded(config, "consumer", "assignment.interval.ms"),
+        consumer_max_size: usize::try_from(config.long("group.consumer.max.size")).unwrap_or(0),
+        consumer_assignors: consumer_assignors(config),
+        consumer_migration_policy: MigrationPolicy::parse(config.value("group.consumer.migration.policy").as_str().unwrap_or_default()),
+        consumer_regex_refresh_interval_ms: config.long("group.consumer.regex.refresh.interval.ms"),
         ..GroupCoordinatorConfig::default()
     }
 }

@@ -392,6 +392,16 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
         receiver.await.unwrap_or(Err(ErrorCode::NotCoordinator))
     }
 
+    /// Has every shard do something, those that are still being loaded as soon as they are. Nobody waits for it.
+    pub fn tell_all(&self, operation: impl Fn(&mut S, Now) -> EffectsOf<S> + Send + Sync + 'static) {
+        let operation = Arc::new(operation);
+        for handle in self.shards().values() {
+            let operation = Arc::clone(&operation);
+            let operation: Operation<S> = Box::new(move |shard, now| (operation(shard, now), Box::new(|_| ())));
+            let _ = handle.jobs.send(Job::Run { operation, batchable: false });
+        }
+    }
+
     /// Looks at committed state.
     pub async fn read<T: Send + 'static>(&self, partition: i32, operation: impl FnOnce(&S) -> T + Send + 'static) -> Result<T, ErrorCode> {
         self.write(partition, move |shard, _| Ok((operation(shard), Effects::default()))).await
@@ -493,6 +503,8 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
             // Here and not only when the sleep ends, so that a busy queue does not put deadlines off.
             while let Some(effects) = self.shard.poll(self.now()) {
                 self.take(effects, None);
+                // What the next deadline does may depend on it.
+                self.flush().await;
             }
             self.flush().await;
             if commit_wait.is_none() {

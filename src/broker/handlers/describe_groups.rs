@@ -10,7 +10,7 @@ use crate::broker::server::Broker;
 use crate::protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 /// Read, delete, describe, describe configs, alter configs: the bits of their codes.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let mut groups = broker.groups.describe_groups(request.groups, ctx.api_version).await;

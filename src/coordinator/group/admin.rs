@@ -1,20 +1,18 @@
 //! What tools ask: describe, list and delete groups. Source: `describeGroups`, `listGroups` of `GroupMetadataManager`, `deleteGroups` of
 //! `GroupCoordinatorShard`.
 
-use super::records::group_metadata_tombstone;
-use super::{ClassicGroup, ClassicGroupMember, ClassicGroupState, Effects, GroupShard};
+use super::records::group_tombstones;
+use super::{ClassicGroupMember, ClassicGroupState, Effects, GroupShard};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::delete_groups_response::DeletableGroupResult;
 use crate::protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::protocol::messages::list_groups_response::ListedGroup;
 
-/// What ListGroups calls these groups (KIP-848).
-const CLASSIC_GROUP_TYPE: &str = "Classic";
-
 impl GroupShard {
-    /// One group, for DescribeGroups of this version. An unknown group is dead; from version 6 on that is an error too.
+    /// One group, for DescribeGroups of this version. An unknown group, or one that is not classic, is dead; from version 6 on that is an
+    /// error too.
     pub fn describe_group(&self, group_id: &str, api_version: i16) -> DescribedGroup {
-        let Some(group) = self.groups.get(group_id) else {
+        let Some(group) = self.classic_group(group_id) else {
             let mut described = DescribedGroup {
                 group_id: group_id.to_owned(),
                 group_state: ClassicGroupState::Dead.name().to_owned(),
@@ -22,7 +20,10 @@ impl GroupShard {
             };
             if api_version >= 6 {
                 described.error_code = ErrorCode::GroupIdNotFound.code();
-                described.error_message = Some(format!("Group {group_id} not found."));
+                described.error_message = Some(match self.groups.contains_key(group_id) {
+                    true => format!("Group {group_id} is not a classic group."),
+                    false => format!("Group {group_id} not found."),
+                });
             }
             return described;
         };
@@ -39,18 +40,15 @@ impl GroupShard {
 
     /// The groups in one of these states and of one of these types, whatever their case; an empty filter lets everything through.
     pub fn list_groups(&self, states_filter: &[String], types_filter: &[String]) -> Vec<ListedGroup> {
-        let states: Vec<String> = states_filter.iter().map(|state| state.trim().to_lowercase()).collect();
-        if !types_filter.is_empty() && !types_filter.iter().any(|t| t.eq_ignore_ascii_case(CLASSIC_GROUP_TYPE)) {
-            return Vec::new();
-        }
-        let listed = |group: &&ClassicGroup| states.is_empty() || states.contains(&group.state().name().to_lowercase());
+        let is_in =
+            |filter: &[String], name: &str| filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name));
         self.groups()
-            .filter(listed)
+            .filter(|group| is_in(states_filter, group.state_name()) && is_in(types_filter, group.group_type().name()))
             .map(|group| ListedGroup {
                 group_id: group.group_id().to_owned(),
-                protocol_type: group.protocol_type().unwrap_or("").to_owned(),
-                group_state: group.state().name().to_owned(),
-                group_type: CLASSIC_GROUP_TYPE.to_owned(),
+                protocol_type: group.protocol_type().to_owned(),
+                group_state: group.state_name().to_owned(),
+                group_type: group.group_type().name().to_owned(),
                 ..ListedGroup::default()
             })
             .collect()
@@ -61,16 +59,14 @@ impl GroupShard {
         let mut effects = Effects { replay: true, ..Effects::default() };
         let mut results = Vec::with_capacity(group_ids.len());
         for group_id in group_ids {
-            let error = match self.groups.get(group_id).map(ClassicGroup::state) {
-                None | Some(ClassicGroupState::Dead) => ErrorCode::GroupIdNotFound,
-                Some(ClassicGroupState::Empty) => {
-                    self.delete_all_offsets(group_id, &mut effects.records);
-                    effects.records.push(group_metadata_tombstone(group_id));
-                    ErrorCode::None
-                }
-                Some(_) => ErrorCode::NonEmptyGroup,
-            };
-            results.push(DeletableGroupResult { group_id: group_id.clone(), error_code: error.code(), ..DeletableGroupResult::default() });
+            let deleted = self.groups.get(group_id).ok_or(ErrorCode::GroupIdNotFound).and_then(|group| {
+                group.validate_delete()?;
+                self.delete_all_offsets(group_id, &mut effects.records);
+                group_tombstones(group, &mut effects.records);
+                Ok(())
+            });
+            let error_code = deleted.err().unwrap_or(ErrorCode::None).code();
+            results.push(DeletableGroupResult { group_id: group_id.clone(), error_code, ..DeletableGroupResult::default() });
         }
         (results, effects)
     }

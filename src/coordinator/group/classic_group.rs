@@ -215,6 +215,11 @@ impl ClassicGroup {
         self.members.keys().cloned().collect()
     }
 
+    /// Does the group consist of nothing but offsets that someone without a group committed?
+    pub fn is_simple(&self) -> bool {
+        self.is_in(ClassicGroupState::Empty) && self.protocol_type.is_none() && self.pending_join_members.is_empty()
+    }
+
     pub fn uses_consumer_group_protocol(&self) -> bool {
         self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE)
     }

@@ -28,6 +28,67 @@ pub struct GroupCoordinatorConfig {
     pub offsets_topic_segment_bytes: i32,
     /// `offsets.commit.timeout.ms`: how long a write may wait to be committed.
     pub offsets_commit_timeout_ms: u64,
+    /// `group.consumer.session.timeout.ms` and its bounds for groups with a config of their own.
+    pub consumer_session_timeout_ms: Bounded,
+    /// `group.consumer.heartbeat.interval.ms` likewise.
+    pub consumer_heartbeat_interval_ms: Bounded,
+    /// `group.consumer.assignment.interval.ms` likewise: the least time between two target assignments of a group.
+    pub consumer_assignment_interval_ms: Bounded,
+    /// `group.consumer.max.size`: members of one consumer group.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`, by name; the first is the default.
+    pub consumer_assignors: Vec<String>,
+    /// `group.consumer.migration.policy`
+    pub consumer_migration_policy: MigrationPolicy,
+    /// `group.consumer.regex.refresh.interval.ms`
+    pub consumer_regex_refresh_interval_ms: i64,
+}
+
+/// A setting that a group may have a value of its own for, within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounded {
+    pub default: i32,
+    pub min: i32,
+    pub max: i32,
+}
+
+impl Bounded {
+    /// The value for a group that says `own`, brought within the bounds.
+    pub fn for_group(self, own: Option<&str>) -> i32 {
+        match own.and_then(|own| own.trim().parse::<i32>().ok()) {
+            Some(own) => own.min(self.max).max(self.min),
+            None => self.default,
+        }
+    }
+}
+
+/// Which groups may change their protocol while they have members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    Disabled,
+    Upgrade,
+    Downgrade,
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// By its name in configs, in any case; one that is not known disables migration.
+    pub fn parse(name: &str) -> MigrationPolicy {
+        match name.to_ascii_lowercase().as_str() {
+            "bidirectional" => MigrationPolicy::Bidirectional,
+            "upgrade" => MigrationPolicy::Upgrade,
+            "downgrade" => MigrationPolicy::Downgrade,
+            _ => MigrationPolicy::Disabled,
+        }
+    }
+
+    pub fn allows_upgrade(self) -> bool {
+        matches!(self, MigrationPolicy::Upgrade | MigrationPolicy::Bidirectional)
+    }
+
+    pub fn allows_downgrade(self) -> bool {
+        matches!(self, MigrationPolicy::Downgrade | MigrationPolicy::Bidirectional)
+    }
 }
 
 impl Default for GroupCoordinatorConfig {
@@ -45,6 +106,13 @@ impl Default for GroupCoordinatorConfig {
             offsets_topic_replication_factor: 3,
             offsets_topic_segment_bytes: 100 * 1024 * 1024,
             offsets_commit_timeout_ms: 5_000,
+            consumer_session_timeout_ms: Bounded { default: 45_000, min: 45_000, max: 60_000 },
+            consumer_heartbeat_interval_ms: Bounded { default: 5_000, min: 5_000, max: 15_000 },
+            consumer_assignment_interval_ms: Bounded { default: 1_000, min: 0, max: 15_000 },
+            consumer_max_size: i32::MAX as usize,
+            consumer_assignors: vec!["uniform".to_owned(), "range".to_owned()],
+            consumer_migration_policy: MigrationPolicy::Bidirectional,
+            consumer_regex_refresh_interval_ms: 600_000,
         }
     }
 }

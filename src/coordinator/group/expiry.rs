@@ -2,7 +2,7 @@
 //! `cleanupGroupMetadata`, `cleanupExpiredOffsets`, `ClassicGroup.offsetExpirationCondition`; KIP-211.
 
 use super::offsets::OffsetAndMetadata;
-use super::records::{group_metadata_tombstone, offset_commit_tombstone};
+use super::records::{group_tombstones, offset_commit_tombstone};
 use super::{ClassicGroup, ClassicGroupState, Effects, GroupShard, TimerAction, TimerKey};
 use crate::coordinator::timers::Now;
 
@@ -26,8 +26,8 @@ impl GroupShard {
                     all_expired = false;
                 }
             }
-            if all_expired && group.is_in(ClassicGroupState::Empty) {
-                effects.records.push(group_metadata_tombstone(group_id));
+            if all_expired && group.is_empty() {
+                group_tombstones(group, &mut effects.records);
             }
         }
         self.schedule_expiration(now);
@@ -36,7 +36,7 @@ impl GroupShard {
 }
 
 impl ClassicGroup {
-    fn is_offset_expired(&self, topic: &str, offset: &OffsetAndMetadata, now_ms: i64, retention_ms: i64) -> bool {
+    pub(super) fn is_offset_expired(&self, topic: &str, offset: &OffsetAndMetadata, now_ms: i64, retention_ms: i64) -> bool {
         let since = match (&self.protocol_type, self.state) {
             // A simple consumer: from its last commit.
             (None, _) => offset.commit_timestamp_ms,
@@ -51,9 +51,16 @@ impl ClassicGroup {
         if self.is_subscribed_to_topic(topic) {
             return false;
         }
-        match offset.expire_timestamp_ms {
+        offset.has_expired(since, now_ms, retention_ms)
+    }
+}
+
+impl OffsetAndMetadata {
+    /// By its own time of expiry if it has one, else by the retention `since` some time.
+    pub(super) fn has_expired(&self, since_ms: i64, now_ms: i64, retention_ms: i64) -> bool {
+        match self.expire_timestamp_ms {
             Some(expire_ms) => now_ms >= expire_ms,
-            None => now_ms.saturating_sub(since) >= retention_ms,
+            None => now_ms.saturating_sub(since_ms) >= retention_ms,
         }
     }
 }

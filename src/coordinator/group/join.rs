@@ -2,9 +2,9 @@
 //! id before membership), KIP-345 (static members), KIP-814 (skip assignment).
 
 use super::classic_group::{MemberProtocol, join_error};
-use super::records::group_metadata_record;
+use super::records::{group_metadata_record, group_tombstones};
 use super::{
-    AfterCommit, ClassicGroup, ClassicGroupMember, ClassicGroupState, ClientContext, Completed, Effects, GroupCoordinatorConfig,
+    AfterCommit, ClassicGroup, ClassicGroupMember, ClassicGroupState, ClientContext, Completed, Effects, Group, GroupCoordinatorConfig,
     GroupShard, ParkedResponse, StaticMemberReplaced, Step, TimerAction, TimerKey, WaiterId,
 };
 use crate::coordinator::timers::Now;
@@ -31,13 +31,30 @@ impl GroupShard {
     pub fn join_group(&mut self, now: Now, client: &ClientContext, request: JoinGroupRequest, waiter: WaiterId) -> Effects {
         let group_id = request.group_id.clone();
         let is_unknown_member = request.member_id == UNKNOWN_MEMBER_ID;
+        let mut tombstones = Vec::new();
+        match self.groups.get(&group_id) {
+            None | Some(Group::Classic(_)) => {}
+            Some(Group::Consumer(group)) if !group.is_empty() => return self.join_consumer_group(now, client, request, waiter),
+            // The old group makes room: it has no members.
+            Some(group) if group.group_type().may_become_classic() && group.is_empty() && is_unknown_member => {
+                group_tombstones(group, &mut tombstones);
+                self.groups.remove(&group_id);
+            }
+            Some(group) => {
+                let of_type = group.group_type().may_become_classic() && group.is_empty();
+                let error = if of_type { ErrorCode::UnknownMemberId } else { ErrorCode::InconsistentGroupProtocol };
+                let member_id = if of_type { request.member_id.as_str() } else { UNKNOWN_MEMBER_ID };
+                let response = join_error(member_id, error);
+                return Effects { completed: vec![Completed { waiter, response: ParkedResponse::Join(response) }], ..Effects::default() };
+            }
+        }
         let is_new_group = !self.groups.contains_key(&group_id);
         if is_new_group {
             if !is_unknown_member {
                 let response = join_error(&request.member_id, ErrorCode::UnknownMemberId);
                 return Effects { completed: vec![Completed { waiter, response: ParkedResponse::Join(response) }], ..Effects::default() };
             }
-            self.groups.insert(group_id.clone(), ClassicGroup::empty(&group_id, Some(now.wall_ms)));
+            self.groups.insert(group_id.clone(), Group::Classic(ClassicGroup::empty(&group_id, Some(now.wall_ms))));
         }
         let mut effects = self.with_group(now, &group_id, |group, step| {
             if !group.accepts_joining_member(&request.member_id, step.config) {
@@ -54,13 +71,16 @@ impl GroupShard {
             effects.records.push(super::records::empty_group_metadata_record(&group_id, Some(now.wall_ms)));
             effects.after_commit = Some(AfterCommit::GroupCreated { group_id, waiter });
         }
+        effects.records.splice(0..0, tombstones);
         effects
     }
 
     /// Forgets a group whose first record could not be written.
     pub(super) fn undo_group(&mut self, group_id: &str, waiter: WaiterId, error: ErrorCode) -> Effects {
         let mut effects = Effects::default();
-        if let Some(mut group) = self.groups.remove(group_id) {
+        if self.classic_group(group_id).is_some()
+            && let Some(Group::Classic(mut group)) = self.groups.remove(group_id)
+        {
             for member_id in group.member_ids() {
                 group.complete_join(
                     &member_id,

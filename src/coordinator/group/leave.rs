@@ -1,6 +1,6 @@
 //! LeaveGroup, for one member or many (KIP-345). Source: `classicGroupLeave*` of `GroupMetadataManager`.
 
-use super::{ClassicGroup, ClassicGroupState, Effects, GroupShard, Step};
+use super::{ClassicGroup, ClassicGroupState, Effects, Group, GroupShard, Step};
 use crate::coordinator::timers::Now;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
@@ -10,7 +10,10 @@ use crate::protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 impl GroupShard {
     /// Handles a LeaveGroup in the form of version 3 and later (`members`). The answer goes out once the records are committed.
     pub fn leave_group(&mut self, now: Now, request: &LeaveGroupRequest) -> (LeaveGroupResponse, Effects) {
-        if !self.groups.contains_key(&request.group_id) {
+        if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            return self.leave_consumer_group(now, request);
+        }
+        if self.classic_group(&request.group_id).is_none() {
             let unknown = |member: &MemberIdentity| response(member, ErrorCode::UnknownMemberId);
             let members = request.members.iter().map(unknown).collect();
             return (LeaveGroupResponse { members, ..LeaveGroupResponse::default() }, Effects::default());

@@ -1,12 +1,16 @@
-//! The group coordinator's core: classic consumer groups and committed offsets of one partition of `__consumer_offsets`.
+//! The group coordinator's core: the groups and committed offsets of one partition of `__consumer_offsets`.
 //!
-//! Source: `GroupMetadataManager` (its classic parts), `OffsetMetadataManager`, `GroupCoordinatorShard`.
+//! Source: `GroupMetadataManager`, `OffsetMetadataManager`, `GroupCoordinatorShard`.
 //!
 //! A [`GroupShard`] takes requests and deadlines in, and gives out [`Effects`]: records to append, parked requests to answer, and what to do
-//! once the records are committed. Two kinds of state live here:
-//! - durable: the offsets, and which groups exist. Only [`GroupShard::replay`] changes these.
-//! - a rebalance in progress: who joins, who waits. It is lost with its coordinator, and clients start over; the outcome of a rebalance
-//!   becomes durable as a group metadata record when the leader's assignment arrives.
+//! once the records are committed. The groups are of several types ([`Group`]), of one type each at a time:
+//! - classic groups (in this directory): a rebalance in progress, who joins and who waits, is lost with its coordinator, and clients start
+//!   over; the outcome becomes durable as a group metadata record when the leader's assignment arrives;
+//! - consumer groups ([`consumer`], KIP-848), and those that share their ways ([`modern`]): everything is durable, only replay changes it.
+//!
+//! A request for one type at a group of another is answered as if there were no such group, or as the types' migration demands.
+//!
+//! The topics of the cluster come in as metadata images, handed in by whoever owns the shard ([`GroupShard::on_new_metadata_image`]).
 //!
 //! Invariant: a response that tells of a record is given out only after the record is committed ([`AfterCommit`], or the runtime's wait).
 //!
@@ -15,9 +19,12 @@
 mod admin;
 mod classic_group;
 pub mod config;
+pub mod consumer;
 mod expiry;
+mod group_type;
 mod join;
 mod leave;
+pub mod modern;
 mod offsets;
 mod rebalance;
 pub mod records;
@@ -30,19 +37,25 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use classic_group::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicGroupMember, ClassicGroupState, MemberProtocol};
-use config::GroupCoordinatorConfig;
+use config::{Bounded, GroupCoordinatorConfig};
+pub use consumer::validate_consumer_group_heartbeat;
+use consumer::{ConsumerGroup, RegexResolution};
+pub use group_type::{Group, GroupError, GroupType};
 pub use join::validate_join_group;
+use modern::topics::{Topics, TopicsDelta};
 pub use offsets::{OffsetAndMetadata, Offsets};
 use records::GroupRecord;
 
 use super::runtime::{self, LogEntry, Shard, WaiterId, operation_error};
 use super::timers::{Now, Timers};
 use crate::common::random::Random;
+use crate::metadata::image::{ConfigResource, MetadataImage};
 use crate::protocol::codec::EncodeError;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::{JoinGroupResponse, SyncGroupResponse};
@@ -83,6 +96,31 @@ pub enum AfterCommit {
     AssignmentStored { group_id: String, generation_id: i32, assignment: HashMap<String, Bytes> },
     /// A static member's new id, in a stable group.
     StaticMemberReplaced(Box<StaticMemberReplaced>),
+    /// A classic member's place in a consumer group.
+    ClassicMemberJoined(Box<ClassicMemberJoined>),
+    /// A consumer group's end as a classic group.
+    ConvertedToClassic(Box<ConversionToClassic>),
+}
+
+/// What is needed to answer a classic member that joined a consumer group.
+#[derive(Clone, Debug)]
+pub struct ClassicMemberJoined {
+    group_id: String,
+    response: JoinGroupResponse,
+    waiter: WaiterId,
+    session_timeout_ms: i32,
+    rebalance_timeout_ms: i32,
+    /// The member was the last of the consumer protocol, so that the group is a classic one from now on.
+    conversion: Option<Box<ConversionToClassic>>,
+}
+
+/// What the record of a classic group that was a consumer group does not tell.
+#[derive(Clone, Debug)]
+pub struct ConversionToClassic {
+    group_id: String,
+    /// All protocols of each member.
+    protocols: Vec<(String, Vec<MemberProtocol>)>,
+    rebalance: bool,
 }
 
 /// What is needed to answer, or to undo, the replacement of a static member.
@@ -111,15 +149,34 @@ enum TimerKey {
     Sync { group_id: String },
     /// The regular look for offsets that expired.
     Expiration,
+    /// The session of a member of a group that is not classic.
+    Session { group_id: String, member_id: String },
+    /// The time a member of a group that is not classic has to give up what it has to.
+    Rebalance { group_id: String, member_id: String },
+    /// A classic member of a consumer group is to join again.
+    ClassicJoin { group_id: String, member_id: String },
+    /// A classic member of a consumer group is to ask for its assignment.
+    ClassicSync { group_id: String, member_id: String },
 }
 
 #[derive(Clone, Debug)]
 enum TimerAction {
     ExpireMember,
-    InitialJoin { delay_ms: i32, remaining_ms: i32 },
+    InitialJoin {
+        delay_ms: i32,
+        remaining_ms: i32,
+    },
     CompleteJoin,
-    ExpireSync { generation_id: i32 },
+    ExpireSync {
+        generation_id: i32,
+    },
     ExpireOffsets,
+    /// The member goes.
+    Fence,
+    /// The member goes if it still is in this epoch.
+    LeaveEpoch {
+        member_epoch: i32,
+    },
 }
 
 type GroupTimers = Timers<TimerKey, TimerAction>;
@@ -137,40 +194,135 @@ struct Step<'a> {
 #[derive(Debug)]
 pub struct GroupShard {
     config: GroupCoordinatorConfig,
-    groups: BTreeMap<String, ClassicGroup>,
+    groups: BTreeMap<String, Group>,
     offsets: Offsets,
+    topics: Topics,
     timers: GroupTimers,
     random: Random,
+    /// Groups whose regular expressions are being resolved.
+    resolving: HashSet<String>,
+    requested_resolutions: Vec<RegexResolution>,
 }
 
 impl GroupShard {
-    /// An empty shard; `random` only makes member ids.
-    pub fn new(config: GroupCoordinatorConfig, random: Random) -> GroupShard {
-        GroupShard { config, groups: BTreeMap::new(), offsets: Offsets::default(), timers: GroupTimers::default(), random }
+    /// An empty shard at this metadata; `random` only makes member ids.
+    pub fn new(config: GroupCoordinatorConfig, image: Arc<MetadataImage>, random: Random) -> GroupShard {
+        GroupShard {
+            config,
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            topics: Topics::new(image),
+            timers: GroupTimers::default(),
+            random,
+            resolving: HashSet::new(),
+            requested_resolutions: Vec::new(),
+        }
     }
 
     pub fn config(&self) -> &GroupCoordinatorConfig {
         &self.config
     }
 
-    pub fn group(&self, group_id: &str) -> Option<&ClassicGroup> {
+    /// The group of this id, of whatever type.
+    pub fn group(&self, group_id: &str) -> Option<&Group> {
         self.groups.get(group_id)
     }
 
-    pub fn groups(&self) -> impl Iterator<Item = &ClassicGroup> {
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    pub fn classic_group(&self, group_id: &str) -> Option<&ClassicGroup> {
+        match self.groups.get(group_id) {
+            Some(Group::Classic(group)) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The consumer group of this id, or the error that says there is none.
+    pub fn consumer_group(&self, group_id: &str) -> Result<&ConsumerGroup, GroupError> {
+        match self.groups.get(group_id) {
+            Some(Group::Consumer(group)) => Ok(group),
+            Some(_) => Err(GroupError::not_found(format!("Group {group_id} is not a consumer group."))),
+            None => Err(GroupError::not_found(format!("Group {group_id} not found."))),
+        }
     }
 
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }
 
-    /// Runs `act` on a group, if there still is one.
+    /// The newest metadata the shard was given.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The cluster's metadata has changed.
+    pub fn on_new_metadata_image(&mut self, image: Arc<MetadataImage>, delta: &TopicsDelta) {
+        for group_id in self.topics.update(image, delta) {
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.request_metadata_refresh();
+            }
+        }
+    }
+
+    /// The value of a setting for a group: its own within the broker's bounds, else the broker's. `config` is the group config's name.
+    fn group_setting(&self, group_id: &str, config: &str, setting: Bounded) -> i32 {
+        setting.for_group(self.topics.image().configs.value(&ConfigResource::group(group_id), config))
+    }
+
+    fn consumer_session_timeout_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "consumer.session.timeout.ms", self.config.consumer_session_timeout_ms)
+    }
+
+    fn consumer_heartbeat_interval_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "consumer.heartbeat.interval.ms", self.config.consumer_heartbeat_interval_ms)
+    }
+
+    fn consumer_assignment_interval_ms(&self, group_id: &str) -> i64 {
+        i64::from(self.group_setting(group_id, "consumer.assignment.interval.ms", self.config.consumer_assignment_interval_ms))
+    }
+
+    /// Runs `act` on a classic group, if there still is one.
     fn with_group(&mut self, now: Now, group_id: &str, act: impl FnOnce(&mut ClassicGroup, &mut Step<'_>)) -> Effects {
-        let Some(group) = self.groups.get_mut(group_id) else { return Effects::default() };
+        let Some(Group::Classic(group)) = self.groups.get_mut(group_id) else { return Effects::default() };
         let mut step = Step { now, config: &self.config, timers: &mut self.timers, random: &mut self.random, effects: Effects::default() };
         act(group, &mut step);
         step.effects
+    }
+
+    /// Cancels every deadline of a member of a group that is not classic.
+    fn cancel_member_timers(&mut self, group_id: &str, member_id: &str) {
+        let ids = || (group_id.to_owned(), member_id.to_owned());
+        let (group_id, member_id) = ids();
+        self.timers.cancel(&TimerKey::Session { group_id, member_id });
+        let (group_id, member_id) = ids();
+        self.timers.cancel(&TimerKey::Rebalance { group_id, member_id });
+        let (group_id, member_id) = ids();
+        self.timers.cancel(&TimerKey::ClassicJoin { group_id, member_id });
+        let (group_id, member_id) = ids();
+        self.timers.cancel(&TimerKey::ClassicSync { group_id, member_id });
+    }
+
+    /// A member's deadline has passed; what that means is its group's to say.
+    fn fence_by_timer(&mut self, now: Now, group_id: &str, member_id: &str, reason: &str) -> Effects {
+        match self.groups.get(group_id) {
+            Some(Group::Consumer(_)) => self.fence_consumer_member(now, group_id, member_id, reason),
+            Some(Group::Classic(_)) | None => Effects::default(),
+        }
+    }
+
+    /// A member has not left its epoch in time.
+    fn end_rebalance_by_timer(&mut self, now: Now, group_id: &str, member_id: &str, member_epoch: i32) -> Effects {
+        match self.groups.get(group_id) {
+            Some(Group::Consumer(_)) => self.end_consumer_rebalance(now, group_id, member_id, member_epoch),
+            Some(Group::Classic(_)) | None => Effects::default(),
+        }
+    }
+
+    /// Keeps the index of who reads which topic, after a group's subscriptions have changed.
+    fn subscriptions_changed(&mut self, group_id: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) {
+        self.topics.subscriptions_changed(group_id, old, new);
     }
 }
 
@@ -225,6 +377,17 @@ impl Shard for GroupShard {
             }
             (TimerKey::Sync { .. }, _) => Effects::default(),
             (TimerKey::Expiration, _) => self.expire_offsets(now),
+            (TimerKey::Session { group_id, member_id }, _) => self.fence_by_timer(now, &group_id, &member_id, "the member session expired"),
+            (TimerKey::Rebalance { group_id, member_id }, TimerAction::LeaveEpoch { member_epoch }) => {
+                self.end_rebalance_by_timer(now, &group_id, &member_id, member_epoch)
+            }
+            (TimerKey::Rebalance { .. }, _) => Effects::default(),
+            (TimerKey::ClassicJoin { group_id, member_id }, _) => {
+                self.fence_by_timer(now, &group_id, &member_id, "the classic member failed to join within the rebalance timeout")
+            }
+            (TimerKey::ClassicSync { group_id, member_id }, _) => {
+                self.fence_by_timer(now, &group_id, &member_id, "the member failed to sync within timeout")
+            }
         })
     }
 
@@ -249,15 +412,24 @@ impl Shard for GroupShard {
                     group.static_member_replaced(*replaced, result.map_err(operation_error), step)
                 })
             }
+            AfterCommit::ClassicMemberJoined(joined) => self.classic_member_joined(now, *joined, result.map_err(operation_error)),
+            AfterCommit::ConvertedToClassic(conversion) => self.converted_to_classic(now, *conversion),
         }
     }
 
     /// Starts the sessions of the members that replay found.
     fn on_loaded(&mut self, now: Now) -> Effects {
         let mut all = Effects::default();
-        for group_id in self.groups.keys().cloned().collect::<Vec<_>>() {
-            let effects = self.with_group(now, &group_id, ClassicGroup::on_loaded);
-            all.completed.extend(effects.completed);
+        let ids: Vec<(String, GroupType)> = self.groups.iter().map(|(id, group)| (id.clone(), group.group_type())).collect();
+        for (group_id, group_type) in ids {
+            match group_type {
+                GroupType::Classic => {
+                    let effects = self.with_group(now, &group_id, ClassicGroup::on_loaded);
+                    all.completed.extend(effects.completed);
+                }
+                GroupType::Consumer => self.on_consumer_group_loaded(now, &group_id),
+                GroupType::Share | GroupType::Streams => {}
+            }
         }
         self.schedule_expiration(now);
         all
@@ -266,6 +438,7 @@ impl Shard for GroupShard {
     fn on_unloaded(&mut self, now: Now) -> Effects {
         let mut all = Effects::default();
         for group in self.groups.values_mut() {
+            let Group::Classic(group) = group else { continue };
             group.transition_to(now, ClassicGroupState::Dead);
             for member_id in group.member_ids() {
                 group.complete_join(&member_id, classic_group::join_error(&member_id, ErrorCode::NotCoordinator), &mut all);

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::consumer::CommitPermission;
 use super::records::{GroupRecord, offset_commit_record, offset_commit_tombstone};
-use super::{ClassicGroup, ClassicGroupState, ClientContext, Effects, GroupShard, MemberProtocol};
+use super::{ClassicGroup, ClassicGroupState, ClientContext, Effects, Group, GroupShard, MemberProtocol};
 use crate::common::uuid::Uuid;
 use crate::coordinator::timers::Now;
 use crate::protocol::error_code::ErrorCode;
@@ -189,24 +190,29 @@ impl GroupShard {
             GroupRecord::OffsetCommit(key, value) => {
                 if value.is_some() && !self.groups.contains_key(&key.group) {
                     // A consumer that only commits has a group without members or protocol, a "simple" one.
-                    self.groups.insert(key.group.clone(), ClassicGroup::empty(&key.group, None));
+                    self.groups.insert(key.group.clone(), Group::Classic(ClassicGroup::empty(&key.group, None)));
                 }
                 self.offsets.replay(record_offset, producer_id, &key.group, &key.topic, key.partition, value);
             }
             GroupRecord::GroupMetadata(key, None) => {
-                if let Some(group) = self.groups.remove(&key.group) {
+                if self.classic_group(&key.group).is_some()
+                    && let Some(Group::Classic(group)) = self.groups.remove(&key.group)
+                {
                     self.cancel_timers(&group);
                 }
             }
             GroupRecord::GroupMetadata(key, Some(value)) => {
-                self.groups.insert(key.group.clone(), loaded_group(&key.group, value));
+                let group = Group::Classic(loaded_group(&key.group, value));
+                self.groups.insert(key.group, group);
             }
+            GroupRecord::ConsumerGroupMetadata(..)
+            | GroupRecord::ConsumerGroupPartitionMetadata(..)
+            | GroupRecord::ConsumerGroupMemberMetadata(..)
+            | GroupRecord::ConsumerGroupTargetAssignmentMetadata(..)
+            | GroupRecord::ConsumerGroupTargetAssignmentMember(..)
+            | GroupRecord::ConsumerGroupCurrentMemberAssignment(..)
+            | GroupRecord::ConsumerGroupRegularExpression(..) => self.replay_consumer_group(record),
         }
-    }
-
-    /// A transaction with offsets of this partition has ended.
-    pub fn replay_end_transaction(&mut self, producer_id: i64, commit: bool) {
-        self.offsets.end_transaction(producer_id, commit);
     }
 
     /// Handles an OffsetCommit whose topics and partitions exist.
@@ -216,7 +222,7 @@ impl GroupShard {
         client: &ClientContext,
         request: &OffsetCommitRequest,
     ) -> Result<(OffsetCommitResponse, Effects), ErrorCode> {
-        self.validate_offset_commit(now, client, request)?;
+        let permission = self.validate_offset_commit(now, client, request)?;
         // The sentinel -1 leaves it to the broker's retention.
         let expire_timestamp_ms = (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
         let mut response = OffsetCommitResponse::default();
@@ -228,6 +234,8 @@ impl GroupShard {
                 let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
                     ErrorCode::OffsetMetadataTooLarge
                 } else {
+                    // One partition that the member may not commit refuses them all, as in Kafka.
+                    permission.check(topic.topic_id, partition.partition_index)?;
                     let offset = OffsetAndMetadata {
                         record_offset: -1,
                         committed_offset: partition.committed_offset,
@@ -256,35 +264,47 @@ impl GroupShard {
         Ok((response, effects))
     }
 
-    fn validate_offset_commit(&mut self, now: Now, client: &ClientContext, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
-        let Some(group) = self.groups.get(&request.group_id) else {
+    fn validate_offset_commit(
+        &mut self,
+        now: Now,
+        client: &ClientContext,
+        request: &OffsetCommitRequest,
+    ) -> Result<CommitPermission, ErrorCode> {
+        let (member_id, instance) = (request.member_id.as_str(), request.group_instance_id.as_deref());
+        let epoch = request.generation_id_or_member_epoch;
+        match self.groups.get(&request.group_id) {
             // A negative generation comes from a tool or from a consumer that assigns itself: its group begins with the commit.
-            return match request.generation_id_or_member_epoch {
-                ..0 => Ok(()),
-                _ if client.api_version >= 9 => Err(ErrorCode::GroupIdNotFound),
-                _ => Err(ErrorCode::IllegalGeneration),
-            };
-        };
-        group.validate_offset_commit(
-            &request.member_id,
-            request.group_instance_id.as_deref(),
-            request.generation_id_or_member_epoch,
-            false,
-        )?;
-        // In the classic protocol a commit is also a sign of life.
-        self.with_group(now, &request.group_id, |group, step| {
-            if matches!(group.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance) {
-                group.renew_session(&request.member_id, step);
+            None => match epoch {
+                ..0 => return Ok(CommitPermission::Everything),
+                _ if client.api_version >= 9 => return Err(ErrorCode::GroupIdNotFound),
+                _ => return Err(ErrorCode::IllegalGeneration),
+            },
+            Some(group) => {
+                let permission = group.validate_offset_commit(member_id, instance, epoch, false, client.api_version)?;
+                // In the classic protocol a commit is also a sign of life.
+                self.with_group(now, &request.group_id, |group, step| {
+                    if matches!(group.state, ClassicGroupState::Stable | ClassicGroupState::PreparingRebalance) {
+                        group.renew_session(member_id, step);
+                    }
+                });
+                Ok(permission)
             }
-        });
-        Ok(())
+        }
     }
 
     /// Looks up the offsets of a group. With `require_stable`, partitions with a commit in an open transaction answer
-    /// UNSTABLE_OFFSET_COMMIT. `topics: None` means all.
+    /// UNSTABLE_OFFSET_COMMIT. `topics: None` means all. Whoever says as which member it asks has to be that member, of that epoch.
     pub fn fetch_offsets(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group_id = &request.group_id;
-        let exists = self.groups.get(group_id).is_some_and(|group| !group.is_in(ClassicGroupState::Dead));
+        let group = self.groups.get(group_id);
+        if let Some(Err(error)) = group.map(|group| group.validate_offset_fetch(request.member_id.as_deref(), request.member_epoch)) {
+            return OffsetFetchResponseGroup {
+                group_id: group_id.clone(),
+                error_code: error.code(),
+                ..OffsetFetchResponseGroup::default()
+            };
+        }
+        let exists = group.is_some_and(|group| !matches!(group, Group::Classic(group) if group.is_in(ClassicGroupState::Dead)));
         let response = |partition: i32, topic: &str, offset: Option<&OffsetAndMetadata>| {
             let unstable = require_stable && self.offsets.is_pending(group_id, topic, partition);
             let error = if unstable { ErrorCode::UnstableOffsetCommit } else { ErrorCode::None };
@@ -423,7 +443,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
+    pub(super) fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
         match self.state {
             ClassicGroupState::Dead => Err(ErrorCode::GroupIdNotFound),
             ClassicGroupState::Empty => Ok(()),

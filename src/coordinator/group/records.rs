@@ -1,74 +1,95 @@
-//! The records of `__consumer_offsets` that classic groups and offsets use, and their bytes: a key of the record type and the key's fields,
+//! The records of `__consumer_offsets` and their bytes: a key of the record type and the key's fields,
 //! a value of the version and the value's fields, or no value, which is a tombstone. Source: `GroupCoordinatorRecordHelpers`,
 //! `GroupCoordinatorRecordSerde`.
 
 use bytes::Bytes;
 
-use super::{ClassicGroup, ClassicGroupMember, OffsetAndMetadata};
+use super::{ClassicGroup, ClassicGroupMember, Group, OffsetAndMetadata};
 use crate::protocol::codec::{DecodeError, EncodeError, Message, Reader, Writer};
 use crate::protocol::messages::group_metadata_value::MemberMetadata;
 use crate::protocol::messages::{
-    GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue, OffsetCommitKey, OffsetCommitValue,
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataKey,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey, ConsumerGroupMetadataValue, ConsumerGroupPartitionMetadataKey,
+    ConsumerGroupPartitionMetadataValue, ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue,
+    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataKey,
+    ConsumerGroupTargetAssignmentMetadataValue, GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue,
+    OffsetCommitKey, OffsetCommitValue,
 };
 
 const LEGACY_OFFSET_COMMIT: i16 = 0;
 const OFFSET_COMMIT: i16 = 1;
-const GROUP_METADATA: i16 = 2;
-/// Kafka writes this version of the group metadata value since 2.3.
-const GROUP_METADATA_VALUE_VERSION: i16 = 3;
 const OFFSET_COMMIT_VALUE_VERSION: i16 = 4;
 /// The only version with a time of expiry, which clients up to OffsetCommit 4 may ask for.
 const OFFSET_COMMIT_VALUE_VERSION_WITH_EXPIRY: i16 = 1;
 
-/// One record of a group's state. Without a value it removes what its key names.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GroupRecord {
-    OffsetCommit(OffsetCommitKey, Option<OffsetCommitValue>),
-    GroupMetadata(GroupMetadataKey, Option<GroupMetadataValue>),
-}
+/// `Variant(Key, Value) = record type, version of the value that is written;`, one record a line, in the order of the types.
+macro_rules! group_records {
+    ($($variant:ident($key:ident, $value:ident) = $type:literal, $version:literal;)*) => {
+        /// One record of a group's state. Without a value it removes what its key names.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum GroupRecord {
+            OffsetCommit(OffsetCommitKey, Option<OffsetCommitValue>),
+            $($variant($key, Option<$value>),)*
+        }
 
-impl GroupRecord {
-    /// The record's key and value as they stand in the log.
-    pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
-        match self {
-            GroupRecord::OffsetCommit(key, value) => {
-                let version = |value: &OffsetCommitValue| match value.expire_timestamp {
-                    -1 => OFFSET_COMMIT_VALUE_VERSION,
-                    _ => OFFSET_COMMIT_VALUE_VERSION_WITH_EXPIRY,
-                };
-                let value = value.as_ref().map(|value| prefixed(version(value), value, version(value))).transpose()?;
-                Ok((prefixed(OFFSET_COMMIT, key, 0)?, value))
+        impl GroupRecord {
+            /// The record's key and value as they stand in the log.
+            pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), EncodeError> {
+                match self {
+                    GroupRecord::OffsetCommit(key, value) => {
+                        let version = |value: &OffsetCommitValue| match value.expire_timestamp {
+                            -1 => OFFSET_COMMIT_VALUE_VERSION,
+                            _ => OFFSET_COMMIT_VALUE_VERSION_WITH_EXPIRY,
+                        };
+                        let value = value.as_ref().map(|value| prefixed(version(value), value, version(value))).transpose()?;
+                        Ok((prefixed(OFFSET_COMMIT, key, 0)?, value))
+                    }
+                    $(GroupRecord::$variant(key, value) => {
+                        let value = value.as_ref().map(|value| prefixed($version, value, $version)).transpose()?;
+                        Ok((prefixed($type, key, 0)?, value))
+                    })*
+                }
             }
-            GroupRecord::GroupMetadata(key, value) => {
-                let version = GROUP_METADATA_VALUE_VERSION;
-                let value = value.as_ref().map(|value| prefixed(version, value, version)).transpose()?;
-                Ok((prefixed(GROUP_METADATA, key, 0)?, value))
+
+            /// Reads a record of the log; `None` for types this coordinator does not know, which other versions of Kafka may have written.
+            pub fn decode(key: Bytes, value: Option<Bytes>) -> Result<Option<GroupRecord>, DecodeError> {
+                let mut key = Reader::new(key);
+                let record_type = key.i16()?;
+                Ok(match record_type {
+                    LEGACY_OFFSET_COMMIT => Some(legacy_offset_commit(LegacyOffsetCommitKey::decode(&mut key, 0)?, value)?),
+                    OFFSET_COMMIT => {
+                        Some(GroupRecord::OffsetCommit(OffsetCommitKey::decode(&mut key, 0)?, value.map(versioned).transpose()?))
+                    }
+                    $($type => Some(GroupRecord::$variant($key::decode(&mut key, 0)?, value.map(versioned).transpose()?)),)*
+                    _ => None,
+                })
             }
         }
-    }
+    };
+}
 
-    /// Reads a record of the log; `None` for types this coordinator does not know, which other versions of Kafka may have written.
-    pub fn decode(key: Bytes, value: Option<Bytes>) -> Result<Option<GroupRecord>, DecodeError> {
-        let mut key = Reader::new(key);
-        let record_type = key.i16()?;
-        Ok(match record_type {
-            LEGACY_OFFSET_COMMIT => {
-                let key = LegacyOffsetCommitKey::decode(&mut key, 0)?;
-                let value = value.map(versioned::<LegacyOffsetCommitValue>).transpose()?;
-                let key = OffsetCommitKey { group: key.group, topic: key.topic, partition: key.partition, ..OffsetCommitKey::default() };
-                let value = value.map(|value| OffsetCommitValue {
-                    offset: value.offset,
-                    metadata: value.metadata,
-                    commit_timestamp: value.commit_timestamp,
-                    ..OffsetCommitValue::default()
-                });
-                Some(GroupRecord::OffsetCommit(key, value))
-            }
-            OFFSET_COMMIT => Some(GroupRecord::OffsetCommit(OffsetCommitKey::decode(&mut key, 0)?, value.map(versioned).transpose()?)),
-            GROUP_METADATA => Some(GroupRecord::GroupMetadata(GroupMetadataKey::decode(&mut key, 0)?, value.map(versioned).transpose()?)),
-            _ => None,
-        })
-    }
+group_records! {
+    // Kafka writes this version of the group metadata value since 2.3.
+    GroupMetadata(GroupMetadataKey, GroupMetadataValue) = 2, 3;
+    ConsumerGroupMetadata(ConsumerGroupMetadataKey, ConsumerGroupMetadataValue) = 3, 0;
+    ConsumerGroupPartitionMetadata(ConsumerGroupPartitionMetadataKey, ConsumerGroupPartitionMetadataValue) = 4, 0;
+    ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue) = 5, 0;
+    ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue) = 6, 0;
+    ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue) = 7, 0;
+    ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue) = 8, 0;
+    ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue) = 16, 0;
+}
+
+fn legacy_offset_commit(key: LegacyOffsetCommitKey, value: Option<Bytes>) -> Result<GroupRecord, DecodeError> {
+    let value = value.map(versioned::<LegacyOffsetCommitValue>).transpose()?;
+    let key = OffsetCommitKey { group: key.group, topic: key.topic, partition: key.partition, ..OffsetCommitKey::default() };
+    let value = value.map(|value| OffsetCommitValue {
+        offset: value.offset,
+        metadata: value.metadata,
+        commit_timestamp: value.commit_timestamp,
+        ..OffsetCommitValue::default()
+    });
+    Ok(GroupRecord::OffsetCommit(key, value))
 }
 
 fn prefixed<M: Message>(prefix: i16, message: &M, version: i16) -> Result<Bytes, EncodeError> {
@@ -125,6 +146,14 @@ pub(super) fn empty_group_metadata_record(group_id: &str, current_state_timestam
         ..GroupMetadataValue::default()
     };
     GroupRecord::GroupMetadata(group_key(group_id), Some(value))
+}
+
+/// Removes a group of whatever type; not its offsets.
+pub(super) fn group_tombstones(group: &Group, records: &mut Vec<GroupRecord>) {
+    match group {
+        Group::Classic(group) => records.push(group_metadata_tombstone(group.group_id())),
+        Group::Consumer(group) => super::consumer::records::group_tombstones(group, None, records),
+    }
 }
 
 pub(super) fn group_metadata_tombstone(group_id: &str) -> GroupRecord {

@@ -193,7 +193,7 @@ impl Sim {
         self.h = self.h.restarted();
         self.h.waiters = waiters;
         self.h.shard.random = Random::new(self.random.next_u64());
-        self.generation = self.h.shard.group("g").map_or(0, ClassicGroup::generation_id);
+        self.generation = self.h.shard.classic_group("g").map_or(0, ClassicGroup::generation_id);
         for client in &mut self.clients {
             match client.doing {
                 Doing::Joining(_) => client.doing = Doing::Nothing,
@@ -257,7 +257,7 @@ impl Sim {
     // Invariants.
 
     fn check(&mut self) {
-        if let Some(group) = self.h.shard.group("g") {
+        if let Some(group) = self.h.shard.classic_group("g") {
             let seed = self.seed;
             assert!(group.generation_id() >= self.generation, "seed {seed}: the generation went back");
             self.generation = group.generation_id();
@@ -363,7 +363,7 @@ fn random_members_keep_every_invariant() {
         let mut sim = Sim::new(seed);
         for _ in 0..1_500 {
             sim.step();
-            stable += usize::from(sim.h.shard.group("g").is_some_and(|g| g.is_in(ClassicGroupState::Stable)));
+            stable += usize::from(sim.h.shard.classic_group("g").is_some_and(|g| g.is_in(ClassicGroupState::Stable)));
         }
     }
     // The simulation is worth something only if groups do become stable in it.
@@ -382,7 +382,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_sync_from_nobody_is_answered() {
-    let mut shard = GroupShard::new(GroupCoordinatorConfig::default(), Random::new(1));
+    let mut shard = GroupShard::new(GroupCoordinatorConfig::default(), Arc::default(), Random::new(1));
     let now = Now { wall_ms: 0, monotonic_ms: 0 };
     let effects = shard.sync_group(now, SyncGroupRequest::default(), WaiterId(1));
     assert_eq!(effects.completed.len(), 1);

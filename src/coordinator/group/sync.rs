@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::records::group_metadata_record;
-use super::{AfterCommit, ClassicGroup, ClassicGroupState, Completed, Effects, GroupShard, ParkedResponse, Step, TimerKey, WaiterId};
+use super::{
+    AfterCommit, ClassicGroup, ClassicGroupState, Completed, Effects, Group, GroupShard, ParkedResponse, Step, TimerKey, WaiterId,
+};
 use crate::coordinator::timers::Now;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
@@ -15,7 +17,11 @@ impl GroupShard {
     /// Handles a SyncGroup. The answer comes under `waiter`, now or later.
     pub fn sync_group(&mut self, now: Now, request: SyncGroupRequest, waiter: WaiterId) -> Effects {
         match self.groups.get(&request.group_id) {
-            Some(group) if !group.is_in(ClassicGroupState::Empty) => {
+            Some(Group::Consumer(group)) if !group.is_empty() => {
+                let response = self.sync_consumer_group(now, &request);
+                Effects { completed: vec![answer(waiter, response)], ..Effects::default() }
+            }
+            Some(Group::Classic(group)) if !group.is_in(ClassicGroupState::Empty) => {
                 let group_id = request.group_id.clone();
                 self.with_group(now, &group_id, |group, step| group.sync(request, waiter, step))
             }
@@ -25,6 +31,9 @@ impl GroupShard {
 
     /// Handles a Heartbeat. `RebalanceInProgress` tells the member to rejoin; its session is renewed all the same.
     pub fn heartbeat(&mut self, now: Now, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
+        if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            return self.heartbeat_consumer_group(now, request);
+        }
         let mut result = Err(ErrorCode::UnknownMemberId);
         self.with_group(now, &request.group_id, |group, step| result = group.heartbeat(request, step));
         result

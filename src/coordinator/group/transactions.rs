@@ -2,6 +2,7 @@
 //!
 //! The records are appended within the transaction and stay pending until its marker comes; see [`super::Offsets`].
 
+use super::consumer::CommitPermission;
 use super::offsets::utf16_len_exceeds;
 use super::records::offset_commit_record;
 use super::{Effects, GroupShard, OffsetAndMetadata};
@@ -20,16 +21,18 @@ impl GroupShard {
         api_version: i16,
         request: &TxnOffsetCommitRequest,
     ) -> Result<(TxnOffsetCommitResponse, Effects), ErrorCode> {
-        self.validate_transactional_offset_commit(api_version, request)?;
+        let permission = self.validate_transactional_offset_commit(api_version, request)?;
         let mut response = TxnOffsetCommitResponse::default();
         let mut effects = Effects { replay: true, ..Effects::default() };
         for topic in &request.topics {
+            let topic_id = self.topics.topic(&topic.name).map_or(Uuid::ZERO, |topic| topic.id);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let metadata = partition.committed_metadata.as_deref().unwrap_or("");
                 let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
                     ErrorCode::OffsetMetadataTooLarge
                 } else {
+                    permission.check(topic_id, partition.partition_index).map_err(illegal_generation)?;
                     let offset = OffsetAndMetadata {
                         record_offset: -1,
                         committed_offset: partition.committed_offset,
@@ -58,11 +61,24 @@ impl GroupShard {
         Ok((response, effects))
     }
 
-    fn validate_transactional_offset_commit(&self, _api_version: i16, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
-        let Some(group) = self.groups.get(&request.group_id) else {
+    fn validate_transactional_offset_commit(
+        &self,
+        api_version: i16,
+        request: &TxnOffsetCommitRequest,
+    ) -> Result<CommitPermission, ErrorCode> {
+        let (member_id, instance) = (request.member_id.as_str(), request.group_instance_id.as_deref());
+        match self.groups.get(&request.group_id) {
             // A producer that is no member of the group: the group begins with the commit.
-            return if request.generation_id < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
-        };
-        group.validate_offset_commit(&request.member_id, request.group_instance_id.as_deref(), request.generation_id, true)
+            None if request.generation_id < 0 => Ok(CommitPermission::Everything),
+            None => Err(ErrorCode::IllegalGeneration),
+            Some(group) => {
+                group.validate_offset_commit(member_id, instance, request.generation_id, true, api_version).map_err(illegal_generation)
+            }
+        }
     }
+}
+
+/// Producers know one error for all that can be wrong with a generation or member epoch.
+fn illegal_generation(error: ErrorCode) -> ErrorCode {
+    if error == ErrorCode::StaleMemberEpoch { ErrorCode::IllegalGeneration } else { error }
 }

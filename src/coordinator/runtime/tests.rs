@@ -84,7 +84,7 @@ impl Fixture {
             load_open: Mutex::new(load_open),
         });
         let config = GroupCoordinatorConfig { initial_rebalance_delay_ms: 0, ..GroupCoordinatorConfig::default() };
-        let new_shard = move |_| GroupShard::new(config.clone(), Random::new(1));
+        let new_shard = move |_| GroupShard::new(config.clone(), Arc::default(), Random::new(1));
         let runtime = Arc::new(Runtime::new(Arc::clone(&log), SystemClock::shared(), 60_000, new_shard));
         Fixture { log, runtime, load }
     }

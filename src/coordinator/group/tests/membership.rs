@@ -336,7 +336,7 @@ fn a_loaded_group_over_its_limit_rebalances_down_to_it() {
     let mut h = Harness::new();
     let ids = h.stable_group(3);
     let config = GroupCoordinatorConfig { max_size: 2, ..GroupCoordinatorConfig::default() };
-    h.shard = GroupShard::new(config, Random::new(9));
+    h.shard = GroupShard::new(config, Arc::default(), Random::new(9));
     let mut h = h.restarted();
     assert_eq!(h.state(), ClassicGroupState::PreparingRebalance);
     let waiters: Vec<WaiterId> = ids.iter().map(|id| h.send_join(h.join_request(id))).collect();

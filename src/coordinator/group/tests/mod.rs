@@ -13,6 +13,9 @@ use bytes::Bytes;
 use super::classic_group::CONSUMER_PROTOCOL_TYPE;
 use super::*;
 use crate::common::uuid::Uuid;
+use crate::metadata::delta::MetadataDelta;
+use crate::metadata::image::Provenance;
+use crate::metadata::record::MetadataRecord;
 use crate::protocol::codec::{Message, Writer};
 use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
@@ -24,6 +27,7 @@ use crate::protocol::messages::{
     ConsumerProtocolSubscription, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetDeleteRequest,
     SyncGroupRequest,
 };
+use crate::protocol::messages::{PartitionRecord, TopicRecord};
 
 pub(super) const TOPIC_ID: Uuid = Uuid::from_u128(77);
 
@@ -36,6 +40,26 @@ pub(super) fn subscription(topics: &[&str]) -> Bytes {
     };
     message.encode(&mut writer, 0).expect("a subscription of version 0");
     writer.into_bytes()
+}
+
+/// Metadata of this version with these topics: name, id, number of partitions.
+pub(super) fn image_with_topics(version: i64, topics: &[(&str, Uuid, i32)]) -> Arc<MetadataImage> {
+    let mut delta = MetadataDelta::new(Arc::default());
+    let mut replay = |record: MetadataRecord| delta.replay(&record).expect("a record that fits");
+    for &(name, topic_id, partitions) in topics {
+        replay(MetadataRecord::Topic(TopicRecord { name: name.to_owned(), topic_id, ..TopicRecord::default() }));
+        for partition_id in 0..partitions {
+            replay(MetadataRecord::Partition(PartitionRecord {
+                topic_id,
+                partition_id,
+                replicas: vec![1],
+                isr: vec![1],
+                leader: 1,
+                ..PartitionRecord::default()
+            }));
+        }
+    }
+    Arc::new(delta.apply(Provenance { offset: version, ..Provenance::default() }))
 }
 
 /// A shard with its log and its clients.
@@ -56,7 +80,7 @@ impl Harness {
 
     pub(super) fn with(config: GroupCoordinatorConfig) -> Harness {
         Harness {
-            shard: GroupShard::new(config, Random::new(1)),
+            shard: GroupShard::new(config, Arc::default(), Random::new(1)),
             now: Now { wall_ms: 1_000_000, monotonic_ms: 0 },
             log: Vec::new(),
             answers: HashMap::new(),
@@ -238,7 +262,7 @@ impl Harness {
     }
 
     fn group(&self) -> &ClassicGroup {
-        self.shard.group("g").expect("the group exists")
+        self.shard.classic_group("g").expect("the group exists")
     }
 
     fn generation(&self) -> i32 {

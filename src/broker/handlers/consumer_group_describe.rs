@@ -1,0 +1,33 @@
+//! ConsumerGroupDescribe 0-1: epochs, members and assignments of consumer groups (KIP-848). Source:
+//! `KafkaApis.handleConsumerGroupDescribe`.
+//!
+//! - 1: whether a member is of the classic or of the consumer protocol.
+
+use std::sync::Arc;
+
+use super::describe_groups::GROUP_OPERATIONS;
+use crate::broker::request_context::RequestContext;
+use crate::broker::server::Broker;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::messages::consumer_group_describe_response::DescribedGroup;
+use crate::protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+
+pub(crate) async fn handle(
+    broker: &Arc<Broker>,
+    _ctx: &RequestContext,
+    request: ConsumerGroupDescribeRequest,
+) -> ConsumerGroupDescribeResponse {
+    let groups = if broker.groups.is_consumer_protocol_enabled() {
+        let mut groups = broker.groups.describe_consumer_groups(request.group_ids).await;
+        if request.include_authorized_operations {
+            for group in groups.iter_mut().filter(|group| group.error_code == 0) {
+                group.authorized_operations = GROUP_OPERATIONS;
+            }
+        }
+        groups
+    } else {
+        let error_code = ErrorCode::UnsupportedVersion.code();
+        request.group_ids.into_iter().map(|group_id| DescribedGroup { group_id, error_code, ..Default::default() }).collect()
+    };
+    ConsumerGroupDescribeResponse { groups, ..Default::default() }
+}
