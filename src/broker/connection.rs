@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
-use super::dispatch::{self, Reply};
-use super::request_context::Principal;
+use super::dispatch::{self, Handled, Reply};
+use super::request_context::{ConnectionFacts, Principal};
 use super::server::Broker;
 use super::socket::{ReadError, Socket};
 
@@ -21,6 +21,7 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) listener_name: Arc<str>,
     pub(crate) principal: Arc<Principal>,
+    pub(crate) connection: Arc<ConnectionFacts>,
 }
 
 /// Serves `stream` until either side has had enough.
@@ -37,6 +38,9 @@ pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: Peer) {
         _ = shutdown.wait_for(|&stopping| stopping) => {}
         () = serve_requests(&broker, &mut socket, &peer) => {}
     }
+    if let Some(instance) = peer.connection.telemetry_instance() {
+        broker.telemetry.forget(instance);
+    }
     debug!(%address, "connection closed");
 }
 
@@ -48,17 +52,33 @@ async fn serve_requests(broker: &Arc<Broker>, socket: &mut Socket, peer: &Peer) 
             Ok(None) => return,
             Err(ReadError::Idle(_)) => return debug!(%address, "closing an idle connection"),
             Err(ReadError::Io(error)) => return debug!(%address, "reading a request failed: {error}"),
-            Err(error) => return warn!("closing the connection from {address}: {error}"),
+            Err(error) => return complain(broker, address, &error),
         };
-        match dispatch::handle(broker, peer, frame).await {
-            Ok(Reply::Frame(frame)) => {
+        let Handled { reply, throttle_ms } = match dispatch::handle(broker, peer, frame).await {
+            Ok(handled) => handled,
+            Err(error) => return complain(broker, address, &error),
+        };
+        match reply {
+            Reply::Frame(frame) => {
                 if let Err(error) = socket.write_frame(frame).await {
                     return debug!(%address, "writing a response failed: {error}");
                 }
             }
-            Ok(Reply::Nothing) => {}
-            Ok(Reply::Close(reason)) => return info!("closing the connection from {address}: {reason}"),
-            Err(error) => return warn!("closing the connection from {address}: {error}"),
+            Reply::Nothing => {}
+            Reply::Close(reason) => return info!("closing the connection from {address}: {reason}"),
         }
+        if throttle_ms > 0 {
+            debug!(%address, throttle_ms, "over a quota: not reading");
+            tokio::time::sleep(Duration::from_millis(u64::from(throttle_ms))).await;
+        }
+    }
+}
+
+/// Warns of a client that talks nonsense; of many such in a row only now and then.
+fn complain(broker: &Broker, address: SocketAddr, error: &dyn std::fmt::Display) {
+    match broker.complaints.admit(broker.clock.monotonic_ms()) {
+        Some(0) => warn!("closing the connection from {address}: {error}"),
+        Some(silenced) => warn!("closing the connection from {address}: {error} ({silenced} more were closed since the last warnings)"),
+        None => debug!("closing the connection from {address}: {error}"),
     }
 }

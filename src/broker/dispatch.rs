@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::connection::Peer;
 use super::handlers;
+use super::quota::Measured;
 use super::request_context::RequestContext;
 use super::server::Broker;
 use crate::protocol::api_key::ApiKey;
@@ -29,6 +30,13 @@ pub(crate) enum Reply {
     Nothing,
     /// The only way to tell this client that something went wrong; the text is for the log.
     Close(String),
+}
+
+/// A reply, and for how long nothing is to be read from the client after it (KIP-219).
+#[derive(Debug)]
+pub(crate) struct Handled {
+    pub(crate) reply: Reply,
+    pub(crate) throttle_ms: u32,
 }
 
 /// Why a request got no reply.
@@ -73,7 +81,12 @@ macro_rules! served_apis {
             handle: |broker, ctx, body| Box::pin(async move {
                 let request = decode::<crate::protocol::messages::$request>(body, ctx.api_version)
                     .map_err(|source| DispatchError::Malformed { key: ctx.api_key, version: ctx.api_version, source })?;
-                handlers::$handler::handle(broker, ctx, request).await.into_reply(ctx)
+                let mut answer = handlers::$handler::handle(broker, ctx, request).await;
+                if ctx.account.is_some() {
+                    let throttle_ms = broker.quotas.settle(ctx, answer.has_response());
+                    IntoReply::set_throttle_time_ms(&mut answer, throttle_ms);
+                }
+                answer.into_reply(ctx)
             }),
         }),*];
     };
@@ -115,6 +128,7 @@ served_apis! {
     ExpireDelegationToken(ExpireDelegationTokenRequest): 1..=2 => expire_delegation_token;
     Fetch(FetchRequest): 4..=18 => fetch;
     FindCoordinator(FindCoordinatorRequest): 0..=6 => find_coordinator;
+    GetTelemetrySubscriptions(GetTelemetrySubscriptionsRequest): 0..=0 => get_telemetry_subscriptions;
     Heartbeat(HeartbeatRequest): 0..=4 => heartbeat;
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest): 0..=1 => incremental_alter_configs;
     InitProducerId(InitProducerIdRequest): 0..=5 => init_producer_id;
@@ -131,6 +145,7 @@ served_apis! {
     OffsetFetch(OffsetFetchRequest): 1..=10 => offset_fetch;
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;
     Produce(ProduceRequest): 3..=13 => produce;
+    PushTelemetry(PushTelemetryRequest): 0..=0 => push_telemetry;
     RemoveRaftVoter(RemoveRaftVoterRequest): 0..=0 => remove_raft_voter;
     RenewDelegationToken(RenewDelegationTokenRequest): 1..=2 => renew_delegation_token;
     SaslAuthenticate(SaslAuthenticateRequest): 0..=2 => sasl_authenticate;
@@ -153,7 +168,7 @@ fn decode<M: Message>(body: Bytes, version: i16) -> Result<M, DecodeError> {
 }
 
 /// Answers the request in `frame`.
-pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Result<Reply, DispatchError> {
+pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Result<Handled, DispatchError> {
     let bytes = frame.len();
     let mut reader = Reader::new(frame);
     let mut ahead = reader.clone();
@@ -168,6 +183,9 @@ pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> R
         client_address: peer.address,
         listener_name: Arc::clone(&peer.listener_name),
         principal: Arc::clone(&peer.principal),
+        connection: Arc::clone(&peer.connection),
+        request_bytes: bytes,
+        account: broker.quotas.account(),
     };
     let api = served(api_key).ok_or(DispatchError::UnsupportedVersion { key: api_key, version })?;
     if !(api.min..=api.max).contains(&version) {
@@ -175,14 +193,28 @@ pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> R
             return Err(DispatchError::UnsupportedVersion { key: api_key, version });
         }
         ctx.api_version = 0;
-        return handlers::api_versions::unsupported_version().into_reply(&ctx);
+        let reply = handlers::api_versions::unsupported_version().into_reply(&ctx)?;
+        return Ok(Handled { reply, throttle_ms: 0 });
     }
-    (api.handle)(broker, &ctx, reader.into_rest()).await
+    let work = (api.handle)(broker, &ctx, reader.into_rest());
+    match &ctx.account {
+        None => Ok(Handled { reply: work.await?, throttle_ms: 0 }),
+        Some(account) => {
+            let reply = Measured::new(work, Arc::clone(account)).await?;
+            Ok(Handled { reply, throttle_ms: broker.quotas.settle(&ctx, true) })
+        }
+    }
 }
 
 /// What a handler may return: a response, or a decision about the connection.
 pub(crate) trait IntoReply {
     fn into_reply(self, ctx: &RequestContext) -> Result<Reply, DispatchError>;
+
+    /// Is anything sent to the client?
+    fn has_response(&self) -> bool;
+
+    /// Tells the client its throttle time.
+    fn set_throttle_time_ms(&mut self, throttle_ms: u32);
 }
 
 impl<M: Message> IntoReply for M {
@@ -190,6 +222,14 @@ impl<M: Message> IntoReply for M {
         frame::encode_response(ctx.correlation_id, ctx.api_key, &self, ctx.api_version)
             .map(Reply::Frame)
             .map_err(|source| DispatchError::Unencodable { key: ctx.api_key, version: ctx.api_version, source })
+    }
+
+    fn has_response(&self) -> bool {
+        true
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_ms: u32) {
+        Message::set_throttle_time_ms(self, i32::try_from(throttle_ms).unwrap_or(i32::MAX));
     }
 }
 
@@ -207,6 +247,16 @@ impl<M: Message> IntoReply for Answer<M> {
             Answer::Response(response) => response.into_reply(ctx),
             Answer::Nothing => Ok(Reply::Nothing),
             Answer::Close(reason) => Ok(Reply::Close(reason)),
+        }
+    }
+
+    fn has_response(&self) -> bool {
+        matches!(self, Answer::Response(_))
+    }
+
+    fn set_throttle_time_ms(&mut self, throttle_ms: u32) {
+        if let Answer::Response(response) = self {
+            IntoReply::set_throttle_time_ms(response, throttle_ms);
         }
     }
 }

@@ -48,6 +48,16 @@ pub(crate) struct FetchContext {
     kind: Kind,
 }
 
+impl FetchContext {
+    /// The session of the request; 0 when it has none or wants a new one.
+    pub(crate) fn session_id(&self) -> i32 {
+        match &self.kind {
+            Kind::Sessionless | Kind::WantsSession { .. } => NO_SESSION,
+            Kind::Incremental(session) => lock(session).id,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Kind {
     Sessionless,

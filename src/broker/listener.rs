@@ -1,73 +1,79 @@
 //! Accepting connections.
 //!
 //! Invariants: the number of connections never exceeds `max.connections` (the next one waits in the kernel's queue) nor, for one
-//! address, `max.connections.per.ip` (the next one is closed). A panic in a connection's task ends that connection alone.
+//! address, `max.connections.per.ip` (the next one is closed); their rate is held down too, see [`super::quota`]. A panic in a connection's task ends that connection alone.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::config::BrokerConfig;
+use super::config::{BrokerConfig, DynamicConfig};
 use super::connection::{self, Peer};
+use super::quota::Quotas;
+use super::quota::connections::{Admission, ConnectionLimits, Connections};
 use super::request_context::Principal;
 use super::server::Broker;
 
 /// How long to leave the kernel alone after it refused to give us a connection (most often for want of file descriptors).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Connections that may exist at once, over all listeners.
-#[derive(Debug)]
-pub(crate) struct ConnectionQuota {
-    total: Arc<Semaphore>,
-    per_ip: Mutex<HashMap<IpAddr, usize>>,
-    max_per_ip: usize,
+/// How often a listener without room looks for it when nobody has left: configs may have changed.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The connections of all listeners, and the places that they take.
+pub(crate) struct Admissions {
+    quotas: Arc<Quotas>,
+    configs: Arc<DynamicConfig>,
+    /// The configs that the limits were taken from.
+    known: Mutex<Weak<BrokerConfig>>,
+    left: Notify,
 }
 
-impl ConnectionQuota {
-    pub(crate) fn new(max_connections: i32, max_per_ip: i32) -> Arc<ConnectionQuota> {
-        let total = usize::try_from(max_connections).unwrap_or(0).min(Semaphore::MAX_PERMITS);
-        Arc::new(ConnectionQuota {
-            total: Arc::new(Semaphore::new(total)),
-            per_ip: Mutex::default(),
-            max_per_ip: usize::try_from(max_per_ip).unwrap_or(0),
-        })
+impl Admissions {
+    pub(crate) fn new(quotas: Arc<Quotas>, configs: Arc<DynamicConfig>) -> Arc<Admissions> {
+        Arc::new(Admissions { quotas, configs, known: Mutex::default(), left: Notify::new() })
     }
 
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<IpPermit> {
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = per_ip.entry(ip).or_insert(0);
-        if *count >= self.max_per_ip {
-            if *count == 0 {
-                per_ip.remove(&ip);
-            }
-            return None;
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        let current = self.configs.current();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.quotas.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ptr() != Arc::as_ptr(&current) {
+            connections.update_limits(ConnectionLimits::of(&current));
+            *known = Arc::downgrade(&current);
         }
-        *count += 1;
-        Some(IpPermit { quota: Arc::clone(self), ip })
+        connections
+    }
+
+    /// Waits until there is room for one more connection on `listener`.
+    async fn room(&self, listener: &str) {
+        loop {
+            let left = self.left.notified();
+            if self.connections().has_room(listener) {
+                return;
+            }
+            let _ = tokio::time::timeout(ROOM_INTERVAL, left).await;
+        }
     }
 }
 
-struct IpPermit {
-    quota: Arc<ConnectionQuota>,
+/// The place of one connection, free again when this is dropped.
+struct Place {
+    admissions: Arc<Admissions>,
+    listener: Arc<str>,
     ip: IpAddr,
 }
 
-impl Drop for IpPermit {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut per_ip = self.quota.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = per_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                per_ip.remove(&self.ip);
-            }
-        }
+        self.admissions.connections().left(&self.listener, self.ip);
+        self.admissions.left.notify_waiters();
     }
 }
 
@@ -131,31 +137,53 @@ fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener
 }
 
 /// Accepts connections of one listener until the broker shuts down, and returns when the last of them has ended.
-pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc<str>, quota: Arc<ConnectionQuota>) {
+pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc<str>, admissions: Arc<Admissions>) {
     let principal = Arc::new(Principal::anonymous());
     let mut shutdown = broker.shutdown_signal();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|&stopping| stopping) => break,
+            () = stopped(&mut shutdown) => break,
             Some(ended) = connections.join_next() => {
                 if let Err(failure) = ended {
                     error!("a connection's task failed: {failure}");
                 }
             }
-            accepted = next(&listener, &quota) => {
-                let Some((stream, address, permit)) = accepted else { continue };
-                let Some(ip_permit) = quota.admit(address.ip()) else {
-                    info!("closing the connection from {address}: too many connections from this address (max.connections.per.ip)");
-                    continue;
+            accepted = next(&listener, &name, &admissions) => {
+                let Some((stream, address)) = accepted else { continue };
+                let mut stop = broker.shutdown_signal();
+                let admission = tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => break,
+                    admission = admit(&admissions, &name, address.ip()) => admission,
                 };
-                let peer = Peer { address, listener_name: Arc::clone(&name), principal: Arc::clone(&principal) };
-                let broker = Arc::clone(&broker);
-                connections.spawn(async move {
-                    connection::serve(broker, stream, peer).await;
-                    drop((permit, ip_permit));
-                });
+                match admission {
+                    Ok(place) => {
+                        let peer = Peer {
+                            address,
+                            listener_name: Arc::clone(&name),
+                            principal: Arc::clone(&principal),
+                            connection: Arc::default(),
+                        };
+                        let broker = Arc::clone(&broker);
+                        connections.spawn(async move {
+                            connection::serve(broker, stream, peer).await;
+                            drop(place);
+                        });
+                    }
+                    Err(Admission::Throttled { ms }) => {
+                        debug!("closing the connection from {address} in {ms} ms: too many new ones from this address");
+                        connections.spawn(async move {
+                            let _ = tokio::time::timeout(Duration::from_millis(u64::from(ms)), stopped(&mut stop)).await;
+                            drop(stream);
+                        });
+                    }
+                    Err(Admission::TooMany { limit }) => {
+                        info!("closing the connection from {address}: its address has {limit} already (max.connections.per.ip)");
+                    }
+                    Err(Admission::Admitted | Admission::Full) => {}
+                }
             }
         }
     }
@@ -163,15 +191,37 @@ pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc
     while connections.join_next().await.is_some() {}
 }
 
-/// A connection within `max.connections`, or `None` after a failure that was worth a pause.
-async fn next(listener: &TcpListener, quota: &ConnectionQuota) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(&quota.total).acquire_owned().await.ok()?;
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the broker is gone.
+    let _ = shutdown.wait_for(|&stopping| stopping).await;
+}
+
+/// The next connection when there is room for it, or `None` after a failure that was worth a pause.
+async fn next(listener: &TcpListener, name: &str, admissions: &Admissions) -> Option<(TcpStream, SocketAddr)> {
+    admissions.room(name).await;
     match listener.accept().await {
-        Ok((stream, address)) => Some((stream, address, permit)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             warn!("accepting a connection failed: {error}");
             tokio::time::sleep(ACCEPT_BACKOFF).await;
             None
+        }
+    }
+}
+
+/// A place for a connection that has come, after the pause that a rate of connections may ask for; or why it gets none.
+async fn admit(admissions: &Arc<Admissions>, name: &Arc<str>, ip: IpAddr) -> Result<Place, Admission> {
+    let pause_ms = admissions.connections().arrived(name, admissions.quotas.now_ms());
+    if pause_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(u64::from(pause_ms))).await;
+    }
+    loop {
+        let admission = admissions.connections().admit(name, ip, admissions.quotas.now_ms());
+        match admission {
+            Admission::Admitted => return Ok(Place { admissions: Arc::clone(admissions), listener: Arc::clone(name), ip }),
+            // Another listener was faster.
+            Admission::Full => admissions.room(name).await,
+            refusal => return Err(refusal),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: only `server` builds things; everything else is handed an `Arc<Broker>`.
 
 mod auto_topic_creation;
+mod complaints;
 pub mod config;
 mod connection;
 mod coordinator_log;
@@ -14,11 +15,14 @@ mod handlers;
 mod housekeeping;
 mod leader_endpoints;
 mod listener;
+mod loggers;
 mod producer_ids;
 pub mod quorum;
+mod quota;
 pub mod request_context;
 pub mod serve;
 pub mod server;
 mod socket;
+mod telemetry;
 mod transaction_coordinator;
 mod transaction_verification;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::quota::Account;
+use crate::common::uuid::Uuid;
 use crate::protocol::api_key::ApiKey;
 
 /// The facts of one request. Cheap to make: strings that live as long as the connection are shared.
@@ -18,12 +20,46 @@ pub struct RequestContext {
     /// The name of the listener that accepted the connection, such as `PLAINTEXT`.
     pub listener_name: Arc<str>,
     pub principal: Arc<Principal>,
+    pub connection: Arc<ConnectionFacts>,
+    /// The size of the request without its length field.
+    pub request_bytes: usize,
+    /// What the request uses, where anybody has a quota.
+    pub(crate) account: Option<Arc<Account>>,
 }
 
 impl RequestContext {
     /// The client's host as Kafka prints it in group descriptions: `/127.0.0.1`.
     pub fn client_host(&self) -> String {
         format!("/{}", self.client_address.ip())
+    }
+}
+
+/// What becomes known of a connection while it lasts.
+#[derive(Debug, Default)]
+pub struct ConnectionFacts {
+    /// The name and the version that the client gave in ApiVersions.
+    software: OnceLock<(String, String)>,
+    /// Under which identifier the client sends its metrics.
+    telemetry_instance: Mutex<Option<Uuid>>,
+}
+
+impl ConnectionFacts {
+    /// The first word counts, as in Kafka.
+    pub(crate) fn set_software(&self, name: &str, version: &str) {
+        let _ = self.software.set((name.to_owned(), version.to_owned()));
+    }
+
+    /// The client's name and version; `unknown` where it has not said.
+    pub fn software(&self) -> (&str, &str) {
+        self.software.get().map_or(("unknown", "unknown"), |(name, version)| (name, version))
+    }
+
+    pub(crate) fn set_telemetry_instance(&self, id: Uuid) {
+        *self.telemetry_instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+    }
+
+    pub(crate) fn telemetry_instance(&self) -> Option<Uuid> {
+        *self.telemetry_instance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::config::BrokerConfig;
+use super::loggers;
 use super::server::Server;
 use crate::common::clock::SystemClock;
 use crate::common::properties;
@@ -104,7 +104,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code;
         }
     };
-    start_logging();
+    loggers::start();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -141,7 +141,8 @@ impl Options {
             Some(listen) => {
                 // The advertised addresses of the file belong to its listeners.
                 all.remove("advertised.listeners");
-                all.insert("listeners".to_owned(), format!("PLAINTEXT://{}", listen_address(listen)?));
+                let listeners = listeners_with(&all, listen_address(listen)?);
+                all.insert("listeners".to_owned(), listeners);
             }
             None => {
                 all.entry("listeners".to_owned()).or_insert_with(|| format!("PLAINTEXT://{DEFAULT_LISTEN}"));
@@ -150,6 +151,23 @@ impl Options {
         all.extend(self.overrides.iter().cloned());
         Ok(all)
     }
+}
+
+/// The file's listeners with one for clients, at `address`, in place of those that it has: by the name that brokers know each other by,
+/// or else that of the first. Those for controllers stay.
+fn listeners_with(properties: &BTreeMap<String, String>, address: &str) -> String {
+    let list = |key: &str| {
+        let text = properties.get(key).map_or("", String::as_str);
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let controllers = list("controller.listener.names");
+    let name = |listener: &String| listener.split_once("://").map_or("", |(name, _)| name).to_owned();
+    let (kept, replaced): (Vec<String>, Vec<String>) =
+        list("listeners").into_iter().partition(|listener| controllers.contains(&name(listener)));
+    let inter_broker = properties.get("inter.broker.listener.name").map(|name| name.trim().to_owned());
+    let client = inter_broker.or_else(|| replaced.first().map(name)).unwrap_or_else(|| "PLAINTEXT".to_owned());
+    let listeners: Vec<String> = std::iter::once(format!("{client}://{address}")).chain(kept).collect();
+    listeners.join(",")
 }
 
 /// `HOST:PORT`, `:PORT` or `[IPv6]:PORT`, as it came.
@@ -178,15 +196,6 @@ fn default_data_dir() -> PathBuf {
         .filter(|dir| dir.is_absolute())
         .or_else(|| Some(set("HOME")?.join(".local/share")))
         .map_or_else(|| PathBuf::from("ottla-data"), |dir| dir.join("ottla"))
-}
-
-fn start_logging() {
-    let filter = EnvFilter::try_from_env("KAFKA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A second call in one process (a test) keeps the first.
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    // What cannot be written (a log file on a full disk, a pipe that nobody reads) is lost: to complain on standard error is to panic.
-    let _ = logging.log_internal_errors(false).try_init();
 }
 
 fn run(options: Options) -> anyhow::Result<()> {
@@ -274,6 +283,19 @@ mod tests {
         let all = all.properties(None).expect("properties");
         assert_eq!((&*all["listeners"], &*all["log.dirs"], &*all["num.partitions"]), ("PLAINTEXT://localhost:0", "/y", "7"));
         assert!(!all.contains_key("advertised.listeners"));
+    }
+
+    #[test]
+    fn an_address_on_the_command_line_leaves_the_controllers_theirs() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "process.roles=broker,controller\nnode.id=1\nlisteners=INSIDE://a:1, CONTROLLER://a:2,OUTSIDE://b:3\n\
+                    controller.listener.names=CONTROLLER\ninter.broker.listener.name=INSIDE\ncontroller.quorum.voters=1@a:2\n\
+                    listener.security.protocol.map=INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT\n";
+        std::fs::write(file.path(), text).expect("written");
+        let path = file.path().display().to_string();
+        let all = options(&["--config", &path, "--listen", "localhost:0"]).properties(None).expect("properties");
+        assert_eq!(all["listeners"], "INSIDE://localhost:0,CONTROLLER://a:2");
+        BrokerConfig::from_properties(&all).expect("valid");
     }
 
     #[test]

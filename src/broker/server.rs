@@ -14,13 +14,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::complaints::Complaints;
 use super::config::{BrokerConfig, DynamicConfig, NodeConfigSchema, SecurityProtocol};
 use super::fetch_session::FetchSessions;
 use super::group_coordinator::GroupCoordinator;
 use super::housekeeping;
-use super::listener::{self, ConnectionQuota, SocketOptions};
+use super::listener::{self, Admissions, SocketOptions};
 use super::producer_ids::ProducerIds;
 use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
+use super::quota::Quotas;
+use super::telemetry::Telemetry;
 use super::transaction_coordinator::TransactionCoordinator;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
@@ -52,6 +55,10 @@ pub struct Broker {
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) groups: Arc<GroupCoordinator>,
     pub(crate) transactions: Arc<TransactionCoordinator>,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    /// Of clients that talk nonsense.
+    pub(crate) complaints: Complaints,
     /// Turns of appends that may take long to check: as many as there are processors.
     pub(crate) heavy_appends: Semaphore,
     shutdown: watch::Sender<bool>,
@@ -186,10 +193,14 @@ impl Server {
             Arc::clone(&groups),
             Arc::clone(&producer_ids),
         ));
+        let quotas = Arc::new(Quotas::new(&config, Arc::clone(&clock)));
+        let telemetry = Arc::new(Telemetry::new(config.long("telemetry.max.bytes"), Arc::clone(&clock), Random::new(random.next_u64())));
         // Configs before the partitions that obey them; partitions before the coordinators that read them; the cache last, so that who
         // sees a topic in the metadata can produce to it.
         let publishers: Vec<Arc<dyn Publisher>> = vec![
             Arc::clone(&dynamic_config) as _,
+            Arc::clone(&quotas) as _,
+            Arc::clone(&telemetry) as _,
             Arc::clone(&replicas) as _,
             Arc::clone(&groups) as _,
             Arc::clone(&transactions) as _,
@@ -220,14 +231,17 @@ impl Server {
             replicas,
             groups,
             transactions,
+            quotas,
+            telemetry,
+            complaints: Complaints::default(),
             heavy_appends: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         });
 
-        let quota = ConnectionQuota::new(config.max_connections, config.max_connections_per_ip);
+        let admissions = Admissions::new(Arc::clone(&broker.quotas), Arc::clone(&broker.dynamic_config));
         let mut accepting = JoinSet::new();
         for bound in bound {
             for socket in bound.sockets {
-                accepting.spawn(listener::accept(Arc::clone(&broker), socket, Arc::clone(&bound.name), Arc::clone(&quota)));
+                accepting.spawn(listener::accept(Arc::clone(&broker), socket, Arc::clone(&bound.name), Arc::clone(&admissions)));
             }
         }
         let housekeeping = housekeeping::start(&config, &broker);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::DynamicConfig;
+use crate::broker::loggers;
 use crate::metadata::config::{self, ConfigError, ConfigType, DefaultValue};
 use crate::metadata::image::ConfigResourceType;
 use crate::protocol::error_code::ErrorCode;
@@ -16,8 +17,6 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
-
-const LOG_LEVELS: [&str; 6] = ["DEBUG", "ERROR", "FATAL", "INFO", "TRACE", "WARN"];
 
 /// One config that a request changes.
 pub(crate) struct Change<'a> {
@@ -72,7 +71,7 @@ fn check(config: &DynamicConfig, alteration: &Alteration<'_>) -> Result<Option<V
             Ok(None)
         }
         Some(ConfigResourceType::BrokerLogger) if !alteration.replaces_all => {
-            loggers(config.static_config().node_id, alteration)?;
+            validate_loggers(config.static_config().node_id, alteration)?;
             Ok(Some((ErrorCode::None, None)))
         }
         Some(ConfigResourceType::Topic | ConfigResourceType::ClientMetrics | ConfigResourceType::Group) => Ok(None),
@@ -153,8 +152,8 @@ fn apply(configs: &mut Properties, change: &Change<'_>) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Differs: the program has one logger, whose level is set when it starts; a change of it is checked and does nothing.
-fn loggers(node_id: i32, alteration: &Alteration<'_>) -> Result<(), Verdict> {
+/// Are these changes of loggers that exist, to levels that exist?
+fn validate_loggers(node_id: i32, alteration: &Alteration<'_>) -> Result<(), Verdict> {
     let name = alteration.resource_name;
     match name.parse::<i32>() {
         Ok(id) if id == node_id => {}
@@ -163,20 +162,23 @@ fn loggers(node_id: i32, alteration: &Alteration<'_>) -> Result<(), Verdict> {
     }
     for change in &alteration.changes {
         let logger = change.name;
-        if matches!(change.operation, SET | DELETE) && logger != "root" {
+        if matches!(change.operation, SET | DELETE) && !loggers::loggers().exists(logger) {
             return Err((ErrorCode::InvalidConfig, Some(format!("Logger {logger} does not exist!"))));
         }
         let level = change.value.unwrap_or_default();
         match change.operation {
-            SET if LOG_LEVELS.contains(&level) => {}
+            SET if loggers::LEVELS.contains(&level) => {}
             SET => {
                 let text = format!(
                     "Cannot set the log level of {logger} to {level} as it is not a supported log level. Valid log levels are {}",
-                    LOG_LEVELS.join(", ")
+                    loggers::LEVELS.join(", ")
                 );
                 return Err((ErrorCode::InvalidConfig, Some(text)));
             }
-            DELETE => return Err(invalid_request("Removing the log level of the root logger is not allowed".to_owned())),
+            DELETE if logger == loggers::ROOT => {
+                return Err(invalid_request("Removing the log level of the root logger is not allowed".to_owned()));
+            }
+            DELETE => {}
             APPEND => return Err(invalid_request("APPEND operation is not allowed for the BROKER_LOGGER resource".to_owned())),
             SUBTRACT => return Err(invalid_request("SUBTRACT operation is not allowed for the BROKER_LOGGER resource".to_owned())),
             unknown => {
@@ -185,6 +187,13 @@ fn loggers(node_id: i32, alteration: &Alteration<'_>) -> Result<(), Verdict> {
         }
     }
     Ok(())
+}
+
+/// Gives loggers the levels of an alteration that has been found valid.
+pub(crate) fn alter_loggers(alteration: &Alteration<'_>) {
+    for change in &alteration.changes {
+        loggers::loggers().set_level(change.name, if change.operation == SET { change.value } else { None });
+    }
 }
 
 #[cfg(test)]

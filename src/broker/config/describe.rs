@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::DynamicConfig;
 use super::dynamic::Snapshot;
+use crate::broker::loggers;
 use crate::common::topic_name;
 use crate::metadata::config::{self, ConfigType, ConfigValue, DefaultValue, Definition, UpdateMode, synonyms};
 use crate::metadata::image::{ConfigResource, ConfigResourceType, MetadataImage};
@@ -23,9 +24,6 @@ const DEFAULT: i8 = 5;
 const DYNAMIC_BROKER_LOGGER: i8 = 6;
 const CLIENT_METRICS: i8 = 7;
 const GROUP: i8 = 8;
-
-/// The loggers of a node and their levels. Differs: one level holds for the whole program.
-const ROOT_LOGGER: (&str, &str) = ("root", "INFO");
 
 /// A refusal: the error code and the text for the client, none for the code's own.
 type Refusal = (ErrorCode, Option<String>);
@@ -99,13 +97,13 @@ impl Describer<'_> {
             ConfigResourceType::BrokerLogger if name.is_empty() => invalid_request("Broker id must not be empty".to_owned()),
             ConfigResourceType::BrokerLogger => {
                 self.require_own_id(name, "")?;
-                let (name, level) = ROOT_LOGGER;
-                Ok(vec![DescribeConfigsResourceResult {
-                    name: name.to_owned(),
-                    value: Some(level.to_owned()),
+                let entry = |(name, level): (String, String)| DescribeConfigsResourceResult {
+                    name,
+                    value: Some(level),
                     config_source: DYNAMIC_BROKER_LOGGER,
                     ..Default::default()
-                }])
+                };
+                Ok(loggers::loggers().list().into_iter().map(entry).collect())
             }
             ConfigResourceType::ClientMetrics if name.is_empty() => {
                 invalid_request("Client metrics subscription name must not be empty".to_owned())

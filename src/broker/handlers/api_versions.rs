@@ -20,6 +20,9 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     if !named(&request.client_software_name) || !named(&request.client_software_version) {
         return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
     }
+    if ctx.api_version >= 3 {
+        ctx.connection.set_software(&request.client_software_name, &request.client_software_version);
+    }
     let image = broker.image();
     let mut finalized: Vec<(&str, i16)> = image.features.finalized.iter().map(|(name, &level)| (name.as_str(), level)).collect();
     finalized.extend(image.features.metadata_version.map(|level| (features::METADATA_VERSION, level)));

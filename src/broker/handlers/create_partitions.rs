@@ -6,6 +6,10 @@ use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
-    broker.controller.create_partitions(request).await
+/// From this version on a client without quota left is refused (KIP-599).
+const STRICT_QUOTA_SINCE: i16 = 3;
+
+pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let quota = broker.quotas.partition_changes(ctx, STRICT_QUOTA_SINCE);
+    broker.controller.create_partitions_within(quota, request).await
 }

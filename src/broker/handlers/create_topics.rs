@@ -9,6 +9,10 @@ use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    broker.controller.create_topics(request).await
+/// From this version on a client without quota left is refused (KIP-599).
+const STRICT_QUOTA_SINCE: i16 = 6;
+
+pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let quota = broker.quotas.partition_changes(ctx, STRICT_QUOTA_SINCE);
+    broker.controller.create_topics_within(quota, request).await
 }

@@ -74,6 +74,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
 
     let replica_id = if ctx.api_version >= 15 { request.replica_state.replica_id } else { request.replica_id };
     let max_bytes = usize::try_from(request.max_bytes.min(broker.config().fetch_max_bytes)).unwrap_or(0);
+    let max_bytes = max_bytes.min(broker.quotas.fetch_burst(ctx).unwrap_or(usize::MAX));
     let limits = Limits {
         max_bytes,
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
@@ -86,6 +87,13 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     };
     let results = read_or_wait(broker, &context.wanted, &limits, request.max_wait_ms).await;
 
+    if ctx.account.is_some() {
+        let throttle_ms = broker.quotas.settle_fetch(ctx, response_bytes(&results));
+        if throttle_ms > 0 {
+            // Nothing, and the session stays as it was: the client asks for the same again.
+            return FetchResponse { session_id: context.session_id(), ..Default::default() };
+        }
+    }
     let (session_id, results) = broker.fetch_sessions.close(&context, results, broker.clock.monotonic_ms());
     respond(&broker.image(), ctx, session_id, results)
 }
@@ -194,6 +202,13 @@ fn read(wanted: &[WantedPartition], partitions: &[Result<Arc<Partition>, ErrorCo
         pass.results.push((wanted.topic.clone(), data));
     }
     pass
+}
+
+/// About how many bytes a response with these results has.
+fn response_bytes(results: &[(TopicKey, PartitionData)]) -> usize {
+    /// What a partition has beside its records.
+    const PARTITION_BYTES: usize = 50;
+    results.iter().map(|(_, data)| PARTITION_BYTES + data.records.as_ref().map_or(0, Records::len)).sum()
 }
 
 fn respond(image: &MetadataImage, ctx: &RequestContext, session_id: i32, results: Vec<(TopicKey, PartitionData)>) -> FetchResponse {

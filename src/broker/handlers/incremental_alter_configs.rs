@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::broker::config::alter::{Alteration, Change, Verdict, preprocess};
+use crate::broker::config::alter::{Alteration, Change, Verdict, alter_loggers, preprocess};
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
+use crate::metadata::image::ConfigResourceType;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use crate::protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -31,6 +32,11 @@ pub(crate) async fn handle(
         })
         .collect();
     let verdicts = preprocess(&broker.dynamic_config, &alterations);
+    for (alteration, verdict) in alterations.iter().zip(&verdicts).filter(|_| !request.validate_only) {
+        if alteration.resource_type == ConfigResourceType::BrokerLogger.code() && matches!(verdict, Some((ErrorCode::None, _))) {
+            alter_loggers(alteration);
+        }
+    }
     let mut remaining =
         IncrementalAlterConfigsRequest { resources: Vec::new(), validate_only: request.validate_only, ..Default::default() };
     remaining.resources.extend(request.resources.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_none()).map(|(it, _)| it.clone()));
