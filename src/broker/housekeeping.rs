@@ -12,6 +12,7 @@ use super::config::BrokerConfig;
 use super::producer_ids::ProducerIds;
 use super::server::Broker;
 use crate::protocol::error_code::ErrorCode;
+use crate::storage::cleaner::CleanerConfig;
 
 /// How often deleted files are unlinked and failed directories noticed.
 const SWEEP_INTERVAL_MS: i64 = 1000;
@@ -44,11 +45,47 @@ pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> 
     every(initial, i64::from(config.producer_id_expiration_check_interval_ms), |broker| {
         broker.replicas.log_dirs().remove_expired_producers()
     });
+    broker.replicas.log_dirs().configure_cleaner(cleaner_config(config));
     if config.log_cleaner_enable {
-        let backoff_ms = config.log_cleaner_backoff_ms.max(1);
-        every(initial, backoff_ms, |broker| while !broker.is_stopping() && broker.replicas.log_dirs().clean() {});
+        tasks.spawn(cleaners(Arc::clone(broker), Duration::from_millis(u64::try_from(initial).unwrap_or(0))));
     }
     tasks
+}
+
+fn cleaner_config(config: &BrokerConfig) -> CleanerConfig {
+    let number = |key| config.value(key).as_f64();
+    let defaults = CleanerConfig::default();
+    CleanerConfig {
+        enable: config.log_cleaner_enable,
+        threads: usize::try_from(config.log_cleaner_threads).unwrap_or(0),
+        dedupe_buffer_size_bytes: u64::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(0),
+        dedupe_buffer_load_factor: number("log.cleaner.io.buffer.load.factor").unwrap_or(defaults.dedupe_buffer_load_factor),
+        io_buffer_size_bytes: usize::try_from(config.long("log.cleaner.io.buffer.size")).unwrap_or(0),
+        io_max_bytes_per_second: number("log.cleaner.io.max.bytes.per.second").unwrap_or(defaults.io_max_bytes_per_second),
+    }
+}
+
+/// As many compactions beside each other as `log.cleaner.threads` says now, each looking for the next when it is done. Source: `LogCleaner`.
+async fn cleaners(broker: Arc<Broker>, first: Duration) {
+    let mut shutdown = broker.shutdown_signal();
+    let mut running = JoinSet::new();
+    let mut pause = first;
+    while tokio::time::timeout(pause, shutdown.wait_for(|&stopping| stopping)).await.is_err() {
+        let config = broker.config();
+        broker.replicas.log_dirs().configure_cleaner(cleaner_config(&config));
+        while running.try_join_next().is_some() {}
+        while running.len() < usize::try_from(config.log_cleaner_threads).unwrap_or(0) {
+            let broker = Arc::clone(&broker);
+            running.spawn_blocking(move || while broker.replicas.log_dirs().clean() {});
+        }
+        pause = Duration::from_millis(u64::try_from(config.log_cleaner_backoff_ms).unwrap_or(0).max(1));
+    }
+    broker.replicas.log_dirs().stop_cleaning();
+    while let Some(ended) = running.join_next().await {
+        if let Err(failure) = ended {
+            error!("a compaction failed: {failure}");
+        }
+    }
 }
 
 /// Tells the controller of log directories that have failed, so that it takes the leadership of what is in them away from us.

@@ -85,11 +85,6 @@ impl Broker {
         self.shutdown.subscribe()
     }
 
-    /// Is the broker about to end?
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.shutdown.borrow()
-    }
-
     /// Tells listeners and connections to end.
     pub(crate) fn begin_shutdown(&self) {
         self.shutdown.send_replace(true);

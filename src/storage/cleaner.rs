@@ -1,462 +1,346 @@
-//! Compaction: of each key the last record stays. Sources: `Cleaner`, `LogCleanerManager`, `MemoryRecords.filterTo`, KIP-534.
+//! Compaction: of each key the last record stays. Sources: `Cleaner`, `LogCleaner`, `LogCleanerManager`, KIP-354, KIP-534.
 //!
 //! ```text
 //!   | clean (compacted before) | dirty                     | not yet: active segment, open transactions, min.compaction.lag.ms
 //!   log start                  first dirty offset          end
 //! ```
 //!
-//! The dirty part's keys are read into a map of last offsets; then all segments before its end are rewritten without the records that
-//! a later one replaces, small neighbours into one, first as `.cleaned`, then `.swap`, then in place of the originals (see [`super::loader`]
-//! for what a crash leaves).
+//! A round: the keys of the dirty part are read into a map of last offsets ([`offset_map`], bounded by `log.cleaner.dedupe.buffer.size`: a
+//! dirtier log takes several rounds); then all segments before its end are rewritten without what a later record replaces, small neighbours
+//! into one. Which records stay is decided in [`survivors`] and [`transactions`], which are pure. A new segment is written as `.cleaned`,
+//! renamed `.swap`, then in place of the originals; [`super::loader`] finishes or undoes what a crash leaves.
 //!
-//! Invariant: offsets never change: a rewritten batch keeps its first and last offset even when their records are gone.
-//! Invariant: a tombstone stays for `delete.retention.ms` after the first compaction that met it.
-//! Invariant: the last batch of each known producer stays, if only as an empty one, so that sequence checks go on.
-//!
-//! Differs: transaction markers are never dropped, records of aborted transactions are.
+//! Invariant: a crash at any moment leaves the old segments of a group or the new one, never a mixture: the new one reaches exactly as far
+//! as the old ones, which is how the loader knows what it replaces.
+//! Invariant: nothing at or above the last stable offset is touched, nor the active segment.
+//! Invariant: a log that was truncated since its cleaning began keeps its segments; the cleaning begins again later.
+//! Invariant: what cannot be read is never written anew: the partition is marked uncleanable and left alone.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::protocol::batch::{BatchBuilder, BatchView, Batches, Record, empty_batch};
+use crate::common::clock::Clock;
+use crate::protocol::batch::{BatchError, BatchView, Batches};
 
-use super::config::LogConfig;
 use super::errors::StorageError;
 use super::fs;
-use super::loader::{CLEANED_SUFFIX, SWAP_SUFFIX, segment_files};
+use super::loader::{CLEANED_SUFFIX, segment_files};
 use super::log::Log;
 use super::segment::{Segment, StampedBatch};
-use super::txn_index::AbortedTxn;
 
-/// Keys in one pass; about what Kafka's default dedupe buffer holds. A dirtier log takes several passes.
-const MAX_KEYS: usize = 4_000_000;
-const WRITE_CHUNK: usize = 1 << 20;
-
-/// Last offsets by key. Keys are known by 128 bits of two secret hashes, so that memory does not grow with their length.
-struct OffsetMap {
-    hashers: (RandomState, RandomState),
-    offsets: HashMap<(u64, u64), i64>,
-    /// No record beyond this offset was looked at.
-    latest_offset: i64,
-}
-
-impl OffsetMap {
-    fn new() -> OffsetMap {
-        OffsetMap { hashers: (RandomState::new(), RandomState::new()), offsets: HashMap::new(), latest_offset: -1 }
-    }
-
-    fn hash(&self, key: &[u8]) -> (u64, u64) {
-        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
-    }
-
-    fn put(&mut self, key: &[u8], offset: i64) {
-        self.offsets.insert(self.hash(key), offset);
-    }
-
-    fn get(&self, key: &[u8]) -> Option<i64> {
-        self.offsets.get(&self.hash(key)).copied()
-    }
-}
-
-/// What of a log could be compacted now.
-pub(super) struct Cleanable {
-    pub(super) first_dirty_offset: i64,
-    pub(super) end_offset: i64,
-    pub(super) clean_bytes: u64,
-    pub(super) dirty_bytes: u64,
-    /// The oldest dirty record has waited longer than `max.compaction.lag.ms`.
-    pub(super) must_clean: bool,
-}
-
-impl Cleanable {
-    /// Dirty bytes of all bytes.
-    pub(super) fn dirty_ratio(&self) -> f64 {
-        self.dirty_bytes as f64 / (self.clean_bytes + self.dirty_bytes).max(1) as f64
-    }
-}
-
-/// Looks at a log without changing it. `checkpointed` is where the last compaction ended.
-pub(super) fn cleanable(log: &Log, checkpointed: Option<i64>, now_ms: i64) -> Result<Cleanable, StorageError> {
-    let config = log.config();
-    let segments = log.all_segments();
-    let log_start_offset = log.log_start_offset();
-    let active_base_offset = segments.last().map_or(log_start_offset, |active| active.base_offset());
-    // A checkpoint outside the log is one from before a truncation or a deletion.
-    let first_dirty_offset =
-        checkpointed.filter(|offset| (log_start_offset..=log.log_end_offset()).contains(offset)).unwrap_or(log_start_offset);
-    let mut end_offset = active_base_offset.min(log.last_stable_offset());
-    let mut must_clean = false;
-    for segment in
-        segments.iter().filter(|segment| segment.base_offset() >= first_dirty_offset && segment.base_offset() < active_base_offset)
-    {
-        if config.min_compaction_lag_ms > 0 && segment.largest_timestamp()? > now_ms - config.min_compaction_lag_ms {
-            end_offset = end_offset.min(segment.base_offset());
-            break;
-        }
-        if let Some(first) = segment.first_batch_timestamp()? {
-            must_clean |= first >= 0 && now_ms.saturating_sub(first) > config.max_compaction_lag_ms;
-        }
-    }
-    let bytes = |from: i64, to: i64| {
-        let inside = segments.iter().filter(|segment| (from..to).contains(&segment.base_offset()));
-        inside.map(|segment| segment.size_bytes()).sum()
-    };
-    Ok(Cleanable {
-        first_dirty_offset,
-        end_offset: end_offset.max(first_dirty_offset),
-        clean_bytes: bytes(i64::MIN, first_dirty_offset),
-        dirty_bytes: bytes(first_dirty_offset, end_offset),
-        must_clean,
-    })
-}
-
-/// Compacts a log; gives the offset up to which it is clean now.
-pub(super) fn clean(log: &Log, cleanable: &Cleanable, now_ms: i64) -> Result<i64, StorageError> {
-    let segments = log.all_segments();
-    let mut aborted = Vec::new();
-    for segment in &segments {
-        segment.collect_aborted(i64::MIN, i64::MAX, &mut aborted)?;
-    }
-    let map = read_keys(&segments, cleanable, &aborted)?;
-    if map.latest_offset < cleanable.first_dirty_offset {
-        return Ok(cleanable.first_dirty_offset);
-    }
-    let end_offset = map.latest_offset + 1;
-    let pass = Pass { log, config: log.config(), map, aborted, last_data_offsets: log.last_data_offsets(), now_ms };
-    // The active segment is never among them; the one that holds the end is rewritten with what lies beyond it kept.
-    let inactive = &segments[..segments.len().saturating_sub(1)];
-    let old: Vec<Arc<Segment>> = inactive.iter().filter(|segment| segment.base_offset() < end_offset).cloned().collect();
-    for group in groups(&old, pass.config.segment_bytes.max(0) as u64) {
-        if !pass.clean_group(&group)? {
-            tracing::info!(topic_partition = %log.topic_partition(), "the log changed under compaction, which starts again later");
-            return Ok(cleanable.first_dirty_offset);
-        }
-    }
-    Ok(end_offset)
-}
-
-fn read_keys(segments: &[Arc<Segment>], cleanable: &Cleanable, aborted: &[AbortedTxn]) -> Result<OffsetMap, StorageError> {
-    let mut map = OffsetMap::new();
-    for (n, segment) in segments.iter().enumerate() {
-        let next = segments.get(n + 1).map_or(i64::MAX, |next| next.base_offset());
-        if next <= cleanable.first_dirty_offset || segment.base_offset() >= cleanable.end_offset {
-            continue;
-        }
-        let size = segment.size_bytes();
-        let Some(start) = segment.translate_offset(cleanable.first_dirty_offset, size)? else { continue };
-        let mut full = false;
-        segment.visit_batches(start.position, size, |batch, _| {
-            let header = batch.header();
-            if header.last_offset() >= cleanable.end_offset || map.offsets.len() >= MAX_KEYS {
-                full = true;
-                return Ok(false);
-            }
-            if !header.is_control() && !is_aborted(batch, aborted) {
-                for record in batch.records().map_while(Result::ok).filter(|record| record.offset >= cleanable.first_dirty_offset) {
-                    if let Some(key) = &record.key {
-                        map.put(key, record.offset);
-                    }
-                }
-            }
-            map.latest_offset = header.last_offset();
-            Ok(true)
-        })?;
-        if full {
-            break;
-        }
-    }
-    Ok(map)
-}
-
-fn is_aborted(batch: &BatchView<'_>, aborted: &[AbortedTxn]) -> bool {
-    let header = batch.header();
-    let holds =
-        |txn: &AbortedTxn| txn.producer_id == header.producer_id && (txn.first_offset..=txn.last_offset).contains(&header.base_offset);
-    header.is_transactional() && aborted.iter().any(holds)
-}
-
-/// Neighbours that fit one segment together.
-fn groups(segments: &[Arc<Segment>], segment_bytes: u64) -> Vec<Vec<Arc<Segment>>> {
-    let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
-    let (mut bytes, mut first) = (0, 0);
-    for (n, segment) in segments.iter().enumerate() {
-        // Relative offsets are 31 bits; the next segment's base bounds this one's.
-        let last = segments.get(n + 1).map_or(segment.base_offset(), |next| next.base_offset());
-        let fits = bytes + segment.size_bytes() <= segment_bytes && last.max(segment.base_offset()) - first < i64::from(i32::MAX);
-        match groups.last_mut() {
-            Some(group) if fits && n + 1 < segments.len() => group.push(segment.clone()),
-            _ => {
-                groups.push(vec![segment.clone()]);
-                (bytes, first) = (0, segment.base_offset());
-            }
-        }
-        bytes += segment.size_bytes();
-    }
-    groups
-}
-
-struct Pass<'a> {
-    log: &'a Log,
-    config: Arc<LogConfig>,
-    map: OffsetMap,
-    aborted: Vec<AbortedTxn>,
-    /// Producer id -> epoch and offset of its last data batch.
-    last_data_offsets: std::collections::BTreeMap<i64, (i16, i64)>,
-    now_ms: i64,
-}
-
-impl Pass<'_> {
-    /// Rewrites neighbouring segments as one; false when the log has changed meanwhile.
-    fn clean_group(&self, group: &[Arc<Segment>]) -> Result<bool, StorageError> {
-        let Some(base_offset) = group.first().map(|segment| segment.base_offset()) else { return Ok(true) };
-        let dir = self.log.dir();
-        for left_over in segment_files(&dir, base_offset, CLEANED_SUFFIX) {
-            fs::remove_file(&left_over)?;
-        }
-        let cleaned = Segment::open(&dir, base_offset, &self.config, self.now_ms, true, CLEANED_SUFFIX)?;
-        for segment in group {
-            let mut pending = Vec::new();
-            segment.visit_batches(0, segment.size_bytes(), |batch, _| {
-                self.filter(batch, &mut pending);
-                if pending.len() >= WRITE_CHUNK {
-                    append_all(&cleaned, &pending)?;
-                    pending.clear();
-                }
-                Ok(true)
-            })?;
-            append_all(&cleaned, &pending)?;
-            let mut own = Vec::new();
-            segment.collect_aborted(i64::MIN, i64::MAX, &mut own)?;
-            cleaned.append_aborted(&own)?;
-        }
-        cleaned.on_become_inactive()?;
-        cleaned.flush()?;
-        self.log.replace_segments(group, &cleaned, CLEANED_SUFFIX, SWAP_SUFFIX)
-    }
-
-    /// Appends to `out` what remains of a batch.
-    fn filter(&self, batch: &BatchView<'_>, out: &mut Vec<u8>) {
-        let header = batch.header();
-        if header.is_control() || header.base_offset > self.map.latest_offset {
-            out.extend_from_slice(batch.bytes());
-            return;
-        }
-        let aborted = is_aborted(batch, &self.aborted);
-        let (mut kept, mut has_tombstones, mut all) = (Vec::<Record>::new(), false, true);
-        for record in batch.records() {
-            let Ok(record) = record else {
-                // What cannot be read cannot be judged.
-                out.extend_from_slice(batch.bytes());
-                return;
-            };
-            if !aborted && self.keeps(&record, header.delete_horizon_ms()) {
-                has_tombstones |= record.value.is_none();
-                kept.push(record);
-            } else {
-                all = false;
-            }
-        }
-        let needs_horizon = has_tombstones && header.delete_horizon_ms().is_none();
-        if all && !needs_horizon && !kept.is_empty() {
-            out.extend_from_slice(batch.bytes());
-        } else if kept.is_empty() {
-            let is_last_of_producer = header.has_producer_id()
-                && self.last_data_offsets.get(&header.producer_id).is_some_and(|&(_, last)| last == header.last_offset());
-            if is_last_of_producer {
-                out.extend_from_slice(&empty_batch(header));
-            }
-        } else {
-            match self.rebuild(batch, &kept, needs_horizon) {
-                Some(bytes) => out.extend_from_slice(&bytes),
-                None => out.extend_from_slice(batch.bytes()),
-            }
-        }
-    }
-
-    fn keeps(&self, record: &Record, delete_horizon_ms: Option<i64>) -> bool {
-        if record.offset > self.map.latest_offset {
-            return true;
-        }
-        // A compacted topic takes no record without a key; those from before it was compacted go.
-        let Some(key) = &record.key else { return false };
-        let is_latest = self.map.get(key).is_none_or(|latest| record.offset >= latest);
-        let keeps_tombstones = delete_horizon_ms.is_none_or(|horizon| self.now_ms < horizon);
-        is_latest && (record.value.is_some() || keeps_tombstones)
-    }
-
-    fn rebuild(&self, batch: &BatchView<'_>, kept: &[Record], needs_horizon: bool) -> Option<Vec<u8>> {
-        let header = batch.header();
-        let mut builder = BatchBuilder::like(header, header.compression().ok()?);
-        if needs_horizon {
-            builder = builder.delete_horizon_ms(self.now_ms.saturating_add(self.config.delete_retention_ms));
-        }
-        for record in kept {
-            builder.append_record(record).ok()?;
-        }
-        builder.override_last_offset(header.last_offset());
-        builder.finish_vec().ok()
-    }
-}
-
-fn append_all(segment: &Segment, bytes: &[u8]) -> Result<(), StorageError> {
-    let batches: Vec<StampedBatch<'_>> = Batches::new(bytes).map_while(Result::ok).map(|batch| StampedBatch::from_view(&batch)).collect();
-    if batches.is_empty() { Ok(()) } else { segment.append(&batches).map(|_| ()) }
-}
+mod offset_map;
+mod selection;
+pub(super) mod state;
+mod survivors;
+mod throttle;
+mod transactions;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::compression::Compression;
-    use crate::storage::config::CleanupPolicy;
-    use crate::storage::log::tests::{Fixture, START_MS, produce, records_from};
-    use crate::storage::log::{FetchIsolation, LogOptions};
+mod crash_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;
 
-    fn compacted() -> Fixture {
-        Fixture::new(LogConfig {
-            segment_bytes: 400,
-            index_interval_bytes: 0,
-            cleanup_policy: CleanupPolicy { compact: true, delete: false },
-            ..LogConfig::default()
+use offset_map::OffsetMap;
+pub(super) use selection::{Cleanable, cleanable};
+use survivors::{Counts, LastRecord, Survivors};
+pub(super) use throttle::Throttle;
+use transactions::Transactions;
+
+/// `log.cleaner.*`, for all threads together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`.
+    pub enable: bool,
+    /// `log.cleaner.threads`.
+    pub threads: usize,
+    /// `log.cleaner.dedupe.buffer.size`.
+    pub dedupe_buffer_size_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`.
+    pub dedupe_buffer_load_factor: f64,
+    /// `log.cleaner.io.buffer.size`.
+    pub io_buffer_size_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`.
+    pub io_max_bytes_per_second: f64,
+}
+
+impl Default for CleanerConfig {
+    /// Kafka's defaults.
+    fn default() -> CleanerConfig {
+        CleanerConfig {
+            enable: true,
+            threads: 1,
+            dedupe_buffer_size_bytes: 128 << 20,
+            dedupe_buffer_load_factor: 0.9,
+            io_buffer_size_bytes: 512 << 10,
+            io_max_bytes_per_second: f64::MAX,
+        }
+    }
+}
+
+/// Why a round came to no end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CleanError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("the log is truncated, moved or deleted, or the broker stops")]
+    Aborted,
+    #[error("{path} cannot be read at byte {position}: {error}", path = .path.display())]
+    Unreadable { path: PathBuf, position: u64, error: BatchError },
+    #[error("the compacted segment {path} would be larger than 2147483647 bytes", path = .path.display())]
+    TooLarge { path: PathBuf },
+}
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Round {
+    /// Everything below is clean now.
+    pub(super) end_offset: i64,
+    pub(super) counts: Counts,
+    /// Bytes read to find the keys.
+    pub(super) map_bytes_read: u64,
+    /// How full the map was, 0 to 1.
+    pub(super) buffer_utilization: f64,
+}
+
+/// What a thread cleans with.
+pub(super) struct Cleaner<'a> {
+    pub(super) config: &'a CleanerConfig,
+    pub(super) throttle: &'a Throttle,
+    pub(super) clock: &'a dyn Clock,
+    /// The broker ends.
+    pub(super) stopping: &'a AtomicBool,
+}
+
+impl Cleaner<'_> {
+    /// One round over a log. The caller holds [`state::Running`].
+    pub(super) fn clean(&self, log: &Log, cleanable: &Cleanable) -> Result<Round, CleanError> {
+        match self.run(log, cleanable) {
+            // A segment that was cut or taken away under the reader looks torn.
+            Err(_) if self.is_aborted(log) => Err(CleanError::Aborted),
+            result => result,
+        }
+    }
+
+    fn run(&self, log: &Log, cleanable: &Cleanable) -> Result<Round, CleanError> {
+        let truncations = log.truncations();
+        let segments = log.all_segments();
+        let mut aborted = Vec::new();
+        for segment in &segments {
+            segment.collect_aborted(i64::MIN, i64::MAX, &mut aborted)?;
+        }
+        // The active segment is never among them.
+        let whole = |segment: &&Arc<Segment>| segment.base_offset() < cleanable.end_offset;
+        let inactive: Vec<Arc<Segment>> = segments[..segments.len().saturating_sub(1)].iter().filter(whole).cloned().collect();
+        let mut round = Round { end_offset: cleanable.first_dirty_offset, ..Round::default() };
+        let map = self.read_keys(log, &inactive, cleanable, Transactions::new(aborted.clone()), &mut round)?;
+        if map.latest_offset() < cleanable.first_dirty_offset {
+            return Ok(round);
+        }
+        let config = log.config();
+        let mut survivors = Survivors {
+            map: &map,
+            transactions: Transactions::new(aborted),
+            last_records: Default::default(),
+            now_ms: self.clock.now_ms(),
+            delete_retention_ms: config.delete_retention_ms,
+            keep_batch_before: 0,
+            counts: Counts::default(),
+        };
+        let rewritten: Vec<Arc<Segment>> =
+            inactive.iter().filter(|segment| segment.base_offset() <= map.latest_offset()).cloned().collect();
+        let (max_bytes, max_index_bytes) = (config.segment_bytes.max(0) as u64, config.segment_index_bytes.max(0) as u64);
+        for group in groups(&rewritten, max_bytes, max_index_bytes, cleanable.end_offset) {
+            self.clean_group(log, &group, &mut survivors, truncations)?;
+        }
+        round.end_offset = map.latest_offset() + 1;
+        round.counts = survivors.counts;
+        round.buffer_utilization = map.utilization();
+        Ok(round)
+    }
+
+    fn is_aborted(&self, log: &Log) -> bool {
+        self.stopping.load(Ordering::Acquire) || log.cleaning().is_aborted()
+    }
+
+    /// Between two pieces of work of `bytes`: waits for the budget, and ends when it must.
+    fn pause(&self, log: &Log, bytes: usize) -> Result<(), CleanError> {
+        let wait_ms = self.throttle.observe(bytes as u64, self.config.io_max_bytes_per_second, self.clock.monotonic_ms());
+        if wait_ms > 0 && !self.is_aborted(log) {
+            log.cleaning().sleep(Duration::from_millis(wait_ms));
+        }
+        if self.is_aborted(log) { Err(CleanError::Aborted) } else { Ok(()) }
+    }
+
+    /// Calls `visit` with each batch of `[from, to)`; an error when there is something else.
+    fn visit(
+        &self,
+        log: &Log,
+        segment: &Segment,
+        (from, to): (u64, u64),
+        mut visit: impl FnMut(&BatchView<'_>) -> Result<bool, CleanError>,
+    ) -> Result<(), CleanError> {
+        segment.visit_whole_batches(from, to, |batch, position| {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Err(CleanError::Unreadable { path: segment.path().to_owned(), position, error }),
+            };
+            self.pause(log, batch.bytes().len())?;
+            visit(&batch).map_err(|error| match error {
+                CleanError::Unreadable { path, error, .. } => CleanError::Unreadable { path, position, error },
+                other => other,
+            })
         })
     }
 
-    fn put(log: &Log, sequence: i32, records: &[(&str, Option<&str>)]) {
-        let mut builder = BatchBuilder::new(Compression::None).producer(1, 0, sequence);
-        for (key, value) in records {
-            builder.append(START_MS, Some(key.as_bytes()), value.map(str::as_bytes), &[]).expect("appended");
-        }
-        produce(log, &builder.finish_vec().expect("finished"));
-    }
-
-    fn compact(log: &Log, checkpointed: Option<i64>, now_ms: i64) -> i64 {
-        let found = cleanable(log, checkpointed, now_ms).expect("looked at");
-        clean(log, &found, now_ms).expect("cleaned")
-    }
-
-    fn contents(log: &Log) -> Vec<(i64, String, Option<String>)> {
-        let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("text");
-        let records = records_from(log, log.log_start_offset(), 10_000, FetchIsolation::LogEnd);
-        records.iter().map(|record| (record.offset, text(record.key.as_ref().expect("a key")), record.value.as_ref().map(text))).collect()
-    }
-
-    /// The last value of each key, and tombstones.
-    fn last_values(log: &Log) -> std::collections::BTreeMap<String, Option<String>> {
-        contents(log).into_iter().map(|(_, key, value)| (key, value)).collect()
-    }
-
-    #[test]
-    fn the_last_record_of_each_key_stays_at_its_offset() {
-        let fixture = compacted();
-        let log = fixture.open();
-        for n in 0..40 {
-            let long_value = format!("v{n} {}", "x".repeat(60));
-            put(&log, n * 2, &[(&format!("k{}", n % 3), Some(&long_value)), (&format!("unique{n}"), Some("u"))]);
-        }
-        let before = last_values(&log);
-        let segments_before = log.segment_paths().len();
-        let clean_to = compact(&log, None, START_MS);
-        assert!(clean_to > 60, "{clean_to}");
-        assert_eq!(last_values(&log), before);
-        assert!(contents(&log).len() < 60, "{}", contents(&log).len());
-        assert!(contents(&log).iter().filter(|(_, key, _)| key.starts_with("unique")).count() == 40);
-        assert_eq!(log.log_end_offset(), 80);
-        // What the first pass has shrunk the next one joins.
-        let clean_to = compact(&log, None, START_MS).max(clean_to);
-        assert!(log.segment_paths().len() < segments_before);
-        assert_eq!(last_values(&log), before);
-        let after = contents(&log);
-        // Nothing is left of the old files but what waits for its deletion, and a restart finds the same log.
-        drop(log);
-        let log = fixture.open();
-        assert_eq!(contents(&log), after);
-        assert_eq!(log.active_producers()[0].last_sequence, 79);
-        assert_eq!(compact(&log, Some(clean_to), START_MS), clean_to);
-    }
-
-    #[test]
-    fn tombstones_stay_for_their_time_then_go() {
-        let fixture = compacted();
-        let log = fixture.open();
-        put(&log, 0, &[("gone", Some("value")), ("kept", Some("value"))]);
-        put(&log, 2, &[("gone", None)]);
-        log.roll().expect("rolled");
-        put(&log, 3, &[("other", Some("value"))]);
-        compact(&log, None, START_MS);
-        assert_eq!(contents(&log).iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), [1, 2, 3]);
-        let day_ms = 24 * 60 * 60 * 1000;
-        log.roll().expect("rolled");
-        put(&log, 4, &[("more", Some("value"))]);
-        compact(&log, Some(3), START_MS + day_ms - 1);
-        assert!(last_values(&log).contains_key("gone"));
-        log.roll().expect("rolled");
-        put(&log, 5, &[("yet more", Some("value"))]);
-        compact(&log, Some(4), START_MS + day_ms);
-        assert!(!last_values(&log).contains_key("gone"));
-        assert_eq!(last_values(&log).len(), 4);
-    }
-
-    #[test]
-    fn an_emptied_last_batch_still_remembers_its_producer() {
-        let fixture = compacted();
-        let log = fixture.open();
-        let mut builder = BatchBuilder::new(Compression::None).producer(9, 0, 0);
-        builder.append(START_MS, Some(b"k"), Some(b"old"), &[]).expect("appended");
-        produce(&log, &builder.finish_vec().expect("finished"));
-        put(&log, 0, &[("k", Some("new"))]);
-        log.roll().expect("rolled");
-        put(&log, 1, &[("x", Some("y"))]);
-        compact(&log, None, START_MS);
-        assert_eq!(contents(&log).len(), 2);
-        let log_dir = log.dir();
-        drop(log);
-        for path in fs::list(&log_dir).expect("listed") {
-            if path.extension().is_some_and(|extension| extension == "snapshot") {
-                fs::remove_file(&path).expect("removed");
+    /// The dirty part's keys, as many as fit.
+    fn read_keys(
+        &self,
+        log: &Log,
+        segments: &[Arc<Segment>],
+        cleanable: &Cleanable,
+        mut transactions: Transactions,
+        round: &mut Round,
+    ) -> Result<OffsetMap, CleanError> {
+        let memory_bytes = self.config.dedupe_buffer_size_bytes / self.config.threads.max(1) as u64;
+        let mut map = OffsetMap::new(memory_bytes, self.config.dedupe_buffer_load_factor);
+        for (n, segment) in segments.iter().enumerate() {
+            let next = segments.get(n + 1).map_or(cleanable.end_offset, |next| next.base_offset());
+            if next <= cleanable.first_dirty_offset {
+                continue;
             }
-        }
-        let log = fixture.open();
-        assert!(log.active_producers().iter().any(|producer| producer.producer_id == 9 && producer.last_sequence == 0));
-    }
-
-    #[test]
-    fn the_active_segment_and_young_segments_are_left_alone() {
-        let fixture = compacted();
-        let log = fixture.open();
-        put(&log, 0, &[("k", Some("1"))]);
-        put(&log, 1, &[("k", Some("2"))]);
-        assert_eq!(compact(&log, None, START_MS), 0);
-        assert_eq!(contents(&log).len(), 2);
-        log.roll().expect("rolled");
-        put(&log, 2, &[("k", Some("3"))]);
-        log.update_config(Arc::new(LogConfig { min_compaction_lag_ms: 1000, ..fixture.config.clone() }));
-        compact(&log, None, START_MS);
-        assert_eq!(contents(&log).len(), 3);
-        compact(&log, None, START_MS + 1001);
-        assert_eq!(contents(&log).iter().map(|(offset, ..)| *offset).collect::<Vec<_>>(), [1, 2]);
-    }
-
-    #[test]
-    fn a_crash_between_any_two_file_operations_loses_nothing() {
-        for failing in 0.. {
-            let fixture = compacted();
-            let log = fixture.open();
-            for n in 0..12 {
-                put(&log, n, &[(&format!("k{}", n % 3), Some(&format!("v{n}")))]);
+            let size = segment.size_bytes();
+            let mut is_full = false;
+            if let Some(start) = segment.translate_offset(cleanable.first_dirty_offset, size)? {
+                self.visit(log, segment, (start.position, size), |batch| {
+                    let header = batch.header();
+                    round.map_bytes_read += batch.bytes().len() as u64;
+                    if header.is_control() {
+                        transactions.is_marker_of_nothing(batch);
+                    } else if !transactions.is_aborted(header) {
+                        // Differs: a batch is taken whole or not at all, and the first one always, so that each round gets ahead.
+                        if !map.is_empty() && map.is_full_with(usize::try_from(header.record_count).unwrap_or(0)) {
+                            is_full = true;
+                            return Ok(false);
+                        }
+                        let keyed = batch.visit_records::<BatchError>(Default::default(), |record| {
+                            if let Some(key) = record.key.filter(|_| record.offset >= cleanable.first_dirty_offset) {
+                                map.put(key, record.offset);
+                            }
+                            Ok(())
+                        });
+                        keyed.map_err(|error| CleanError::Unreadable { path: segment.path().to_owned(), position: 0, error })?;
+                    }
+                    map.set_latest_offset(header.last_offset());
+                    Ok(true)
+                })?;
             }
-            let before = last_values(&log);
-            let found = cleanable(&log, None, START_MS).expect("looked at");
-            fs::faults::fail_after(failing);
-            let done = clean(&log, &found, START_MS).is_ok();
-            fs::faults::clear();
-            drop(log);
-            let log = Log::open(LogOptions { had_clean_shutdown: false, ..fixture.options() }).expect("opened");
-            assert_eq!(last_values(&log), before, "failure after {failing} operations");
-            assert_eq!(log.log_end_offset(), 12);
-            if done {
-                assert!(failing > 20);
+            if is_full {
                 break;
             }
+            // Offsets that an earlier round or a log start left empty.
+            map.set_latest_offset(next - 1);
+        }
+        Ok(map)
+    }
+
+    /// Rewrites neighbouring segments as one.
+    fn clean_group(&self, log: &Log, group: &[Arc<Segment>], survivors: &mut Survivors<'_>, truncations: u64) -> Result<(), CleanError> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        let (dir, base_offset) = (log.dir(), first.base_offset());
+        survivors.keep_batch_before = last.read_next_offset()?;
+        survivors.last_records = log
+            .last_data_offsets()
+            .into_iter()
+            .map(|(id, (producer_epoch, offset))| (id, LastRecord { producer_epoch, data_offset: (offset >= 0).then_some(offset) }))
+            .collect();
+        remove_left_over(&dir, base_offset)?;
+        let cleaned = Segment::open(&dir, base_offset, &log.config(), self.clock.now_ms(), true, CLEANED_SUFFIX)?;
+        let written = self.write_group(log, group, survivors, &cleaned).and_then(|()| {
+            fs::set_modified_ms(cleaned.path(), fs::modified_ms(last.path())?)?;
+            Ok(log.replace_segments(group, &cleaned, truncations)?)
+        });
+        match written {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.give_up(&dir, base_offset, CleanError::Aborted)),
+            // After a failed file operation the directory is offline; loading it tidies up.
+            Err(CleanError::Storage(error)) if !self.is_aborted(log) => Err(CleanError::Storage(error)),
+            Err(error) => Err(self.give_up(&dir, base_offset, error)),
         }
     }
+
+    fn give_up(&self, dir: &std::path::Path, base_offset: i64, error: CleanError) -> CleanError {
+        // A directory that is gone has nothing left over.
+        let _ = remove_left_over(dir, base_offset);
+        error
+    }
+
+    fn write_group(&self, log: &Log, group: &[Arc<Segment>], survivors: &mut Survivors<'_>, cleaned: &Segment) -> Result<(), CleanError> {
+        let chunk = (self.config.io_buffer_size_bytes / self.config.threads.max(1) / 2).clamp(16 << 10, 1 << 20);
+        let mut pending = Vec::new();
+        for segment in group {
+            self.visit(log, segment, (0, segment.size_bytes()), |batch| {
+                survivors.filter(batch, &mut pending).map_err(|error| CleanError::Unreadable {
+                    path: segment.path().to_owned(),
+                    position: 0,
+                    error,
+                })?;
+                if pending.len() >= chunk { self.write(log, cleaned, &mut pending) } else { Ok(()) }?;
+                Ok(true)
+            })?;
+        }
+        self.write(log, cleaned, &mut pending)?;
+        cleaned.append_aborted(&survivors.transactions.take_retained())?;
+        cleaned.on_become_inactive()?;
+        cleaned.flush()?;
+        Ok(())
+    }
+
+    fn write(&self, log: &Log, segment: &Segment, pending: &mut Vec<u8>) -> Result<(), CleanError> {
+        if segment.size_bytes() + pending.len() as u64 > i32::MAX as u64 {
+            return Err(CleanError::TooLarge { path: segment.path().to_owned() });
+        }
+        let batches: Vec<StampedBatch<'_>> =
+            Batches::new(pending).map_while(Result::ok).map(|batch| StampedBatch::from_view(&batch)).collect();
+        if !batches.is_empty() {
+            segment.append(&batches)?;
+        }
+        let bytes = pending.len();
+        drop(batches);
+        pending.clear();
+        self.pause(log, bytes)
+    }
+}
+
+fn remove_left_over(dir: &std::path::Path, base_offset: i64) -> Result<(), StorageError> {
+    segment_files(dir, base_offset, CLEANED_SUFFIX).iter().try_for_each(|path| fs::remove_file(path))
+}
+
+/// Neighbours that fit one segment together. `end_offset`: where the last one ends at most.
+fn groups(segments: &[Arc<Segment>], max_bytes: u64, max_index_bytes: u64, end_offset: i64) -> Vec<Vec<Arc<Segment>>> {
+    let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
+    let (mut bytes, mut index_bytes, mut first) = (0, (0, 0), 0);
+    for (n, segment) in segments.iter().enumerate() {
+        let size = segment.size_bytes();
+        let (index, time_index) = segment.index_sizes_bytes();
+        // Relative offsets are 31 bits; what comes next bounds what this one holds.
+        let last = segments.get(n + 1).map_or(end_offset, |next| next.base_offset()) - 1;
+        let fits = bytes + size <= max_bytes
+            && index_bytes.0 + index <= max_index_bytes
+            && index_bytes.1 + time_index <= max_index_bytes
+            && (size == 0 || last - first <= i64::from(i32::MAX));
+        match groups.last_mut() {
+            Some(group) if fits => group.push(segment.clone()),
+            _ => {
+                groups.push(vec![segment.clone()]);
+                (bytes, index_bytes, first) = (0, (0, 0), segment.base_offset());
+            }
+        }
+        bytes += size;
+        index_bytes = (index_bytes.0 + index, index_bytes.1 + time_index);
+    }
+    groups
 }

@@ -49,6 +49,11 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         self.cached_from + self.cache.len()
     }
 
+    /// Bytes of all entries.
+    pub(super) fn size_bytes(&self) -> u64 {
+        (self.len() * SIZE) as u64
+    }
+
     /// Opens the file now, so that it stays readable after it was renamed.
     pub(super) fn file(&mut self) -> Result<&File, StorageError> {
         if self.file.is_none() {

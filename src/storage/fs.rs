@@ -177,6 +177,13 @@ pub fn modified_ms(path: &Path) -> Result<i64, StorageError> {
     Ok(modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
 }
 
+/// Says that a file was last changed then, in milliseconds since 1970.
+pub fn set_modified_ms(path: &Path, modified_ms: i64) -> Result<(), StorageError> {
+    faults::check(path)?;
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(modified_ms).unwrap_or(0));
+    OpenOptions::new().write(true).open(path).and_then(|file| file.set_modified(modified)).map_err(failed(path))
+}
+
 /// What a directory holds, sorted by name.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
     faults::check(dir)?;

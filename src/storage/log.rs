@@ -19,7 +19,7 @@
 //! Invariant: there is always an active segment, and it is never deleted or compacted.
 //!
 //! Here: what a log is made of, its locks, opening. The rest by concern: `append`, `read`, `offsets`, `truncation`, `retention`,
-//! `flush`.
+//! `flush`, `swap`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,7 @@ use crate::common::clock::Clock;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 
+use super::cleaner::state::Cleaning;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;
 use super::epochs::LeaderEpochs;
@@ -44,6 +45,7 @@ mod flush;
 mod offsets;
 mod read;
 mod retention;
+mod swap;
 mod truncation;
 
 pub use append::{AppendInfo, AppendOrigin, AppendTransaction, VerificationGuard};
@@ -132,6 +134,7 @@ pub struct Log {
     segments: RwLock<Segments>,
     epochs: Mutex<LeaderEpochs>,
     offsets: Mutex<Offsets>,
+    cleaning: Cleaning,
 }
 
 impl Log {
@@ -167,10 +170,12 @@ impl Log {
                 recovery_point: loaded.recovery_point,
                 last_flush_time_ms: options.clock.now_ms(),
                 truncations: 0,
+                swaps: 0,
             }),
             writer: Mutex::new(Writer { producers: loaded.producers, deleted: Vec::new(), unsynced_snapshots: Vec::new() }),
             segments: RwLock::new(loaded.segments),
             epochs: Mutex::new(loaded.epochs),
+            cleaning: Cleaning::default(),
         };
         // Until the owner tells more, nothing is known to be replicated.
         let high_watermark = log.resolve(loaded.log_start_offset)?;
@@ -248,11 +253,24 @@ impl Log {
         self.dir.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where compaction of this log stands.
+    pub(super) fn cleaning(&self) -> &Cleaning {
+        &self.cleaning
+    }
+
+    /// How often the log was cut at its end.
+    pub(super) fn truncations(&self) -> u64 {
+        self.offsets().truncations
+    }
+
     pub fn config(&self) -> Arc<LogConfig> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn update_config(&self, config: Arc<LogConfig>) {
+        if !config.cleanup_policy.compact {
+            self.cleaning.abort();
+        }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

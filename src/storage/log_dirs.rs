@@ -18,13 +18,17 @@ use crate::common::uuid::Uuid;
 use super::checkpoint::{
     self, CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
 };
-use super::cleaner;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;
 use super::errors::StorageError;
 use super::fs;
 use super::log::{Log, LogOptions, parse_topic_partition_name};
 use super::meta_properties::MetaProperties;
+
+mod cleaning;
+
+pub use cleaning::CleanerMetrics;
+use cleaning::Cleaners;
 
 /// The metadata log's directory, which is not one of the partitions here.
 pub const CLUSTER_METADATA_DIR: &str = "__cluster_metadata-0";
@@ -90,18 +94,10 @@ struct Dir {
     loaded: AtomicBool,
     /// The recovery points and so on of deleted partitions are still in the checkpoints.
     checkpoints_are_stale: AtomicBool,
-    /// `cleaner-offset-checkpoint`: where the last compaction of each log ended.
-    cleaned_to: Mutex<BTreeMap<TopicPartition, i64>>,
     /// The checkpoints as they were last written, by file name.
     written_checkpoints: Mutex<BTreeMap<&'static str, String>>,
     /// Held open for the lock on it.
     lock: Mutex<Option<File>>,
-}
-
-impl Dir {
-    fn cleaned_to(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
-        self.cleaned_to.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[derive(Clone)]
@@ -120,6 +116,7 @@ pub struct LogDirs {
     logs: RwLock<BTreeMap<TopicPartition, Hosted>>,
     /// Directories of deleted partitions and when they may go, ms.
     deleted: Mutex<Vec<(i64, PathBuf)>>,
+    cleaners: Cleaners,
 }
 
 impl LogDirs {
@@ -148,7 +145,6 @@ impl LogDirs {
                         had_clean_shutdown: false,
                         loaded: AtomicBool::new(false),
                         checkpoints_are_stale: AtomicBool::new(false),
-                        cleaned_to: Mutex::default(),
                         written_checkpoints: Mutex::default(),
                         lock: Mutex::new(None),
                     });
@@ -165,7 +161,15 @@ impl LogDirs {
             (Some(epoch), None) => epoch,
             _ => -1,
         };
-        Ok(LogDirs { options, cluster_id, previous_broker_epoch, dirs, logs: RwLock::default(), deleted: Mutex::default() })
+        Ok(LogDirs {
+            options,
+            cluster_id,
+            previous_broker_epoch,
+            dirs,
+            logs: RwLock::default(),
+            deleted: Mutex::default(),
+            cleaners: Cleaners::default(),
+        })
     }
 
     fn hosted(&self) -> RwLockReadGuard<'_, BTreeMap<TopicPartition, Hosted>> {
@@ -224,7 +228,7 @@ impl LogDirs {
         let recovery_points = checkpoint::read_offsets(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
         let log_start_offsets = checkpoint::read_offsets(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
         let high_watermarks = checkpoint::read_offsets(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
-        *dir.cleaned_to() = checkpoint::read_offsets(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
+        let cleaned_to = checkpoint::read_offsets(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
         let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
         for path in fs::list(&dir.path)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
@@ -253,6 +257,7 @@ impl LogDirs {
                     ..self.log_options(dir, path.clone(), topic_partition, config(&topic_partition.topic))
                 })?;
                 log.update_high_watermark(high_watermarks.get(topic_partition).copied().unwrap_or(0));
+                log.cleaning().set_cleaned_to(cleaned_to.get(topic_partition).copied());
                 let mut logs = self.hosted_mut();
                 if logs.contains_key(topic_partition) {
                     tracing::error!(%topic_partition, path = %path.display(), "the partition is in two log directories; ignoring this one");
@@ -361,7 +366,8 @@ impl LogDirs {
         let dir = &self.dirs[hosted.dir];
         dir.health.check()?;
         dir.checkpoints_are_stale.store(true, Ordering::Release);
-        dir.cleaned_to().remove(topic_partition);
+        let log = hosted.log.clone();
+        let _paused = log.cleaning().abort_and_pause();
         let path = dir.path.join(set_aside_name(topic_partition, suffix));
         let from = hosted.log.dir();
         hosted.log.mark_closed(path.clone());
@@ -374,12 +380,6 @@ impl LogDirs {
         if let Some(health) = self.health(dir) {
             health.fail(error);
         }
-    }
-
-    /// Retention of all logs (`log.retention.check.interval.ms`); gives the number of segments deleted.
-    pub fn delete_old_segments(&self) -> usize {
-        // A failure has taken its directory offline, which is all there is to do about it.
-        self.logs().iter().filter_map(|log| log.delete_old_segments().ok()).sum()
     }
 
     /// Forgets idle producers (`producer.id.expiration.check.interval.ms`).
@@ -406,35 +406,7 @@ impl LogDirs {
                 self.checkpoint_dir(index);
             }
         }
-    }
-
-    /// Compacts the log that needs it most (`log.cleaner.*`); false when none does. Call again until false, then after
-    /// `log.cleaner.backoff.ms`. One caller at a time.
-    pub fn clean(&self) -> bool {
-        let now_ms = self.options.clock.now_ms();
-        let compacted: Vec<(TopicPartition, Hosted)> = {
-            let logs = self.hosted();
-            let wanted = logs.iter().filter(|(_, hosted)| self.is_online(hosted) && hosted.log.config().cleanup_policy.compact);
-            wanted.map(|(tp, hosted)| (tp.clone(), hosted.clone())).collect()
-        };
-        let mut dirtiest: Option<(f64, TopicPartition, Hosted, cleaner::Cleanable)> = None;
-        for (topic_partition, hosted) in compacted {
-            let health = &self.dirs[hosted.dir].health;
-            let checkpointed = self.dirs[hosted.dir].cleaned_to().get(&topic_partition).copied();
-            let Ok(found) = health.note(cleaner::cleanable(&hosted.log, checkpointed, now_ms)) else { continue };
-            let ratio = found.dirty_ratio();
-            let wanted = found.dirty_bytes > 0 && (found.must_clean || ratio > hosted.log.config().min_cleanable_dirty_ratio);
-            if wanted && dirtiest.as_ref().is_none_or(|(known, ..)| ratio > *known) {
-                dirtiest = Some((ratio, topic_partition, hosted, found));
-            }
-        }
-        let Some((_, topic_partition, hosted, found)) = dirtiest else { return false };
-        let dir = &self.dirs[hosted.dir];
-        let Ok(cleaned_to) = dir.health.note(cleaner::clean(&hosted.log, &found, now_ms)) else { return true };
-        dir.cleaned_to().insert(topic_partition, cleaned_to);
-        let offsets = dir.cleaned_to().clone();
-        self.write_checkpoint(hosted.dir, CLEANER_OFFSET_CHECKPOINT, offsets.iter().map(|(tp, offset)| (tp, *offset)));
-        cleaned_to > found.first_dirty_offset
+        self.checkpoint_truncated();
     }
 
     /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over (`log.flush.scheduler.interval.ms`).
@@ -467,6 +439,7 @@ impl LogDirs {
         self.dirs[index].checkpoints_are_stale.store(false, Ordering::Release);
         self.checkpoint_dir_offsets(index);
         self.checkpoint_dir_high_watermarks(index);
+        self.checkpoint_dir_cleaned(index);
     }
 
     fn checkpoint_dir_offsets(&self, index: usize) {
@@ -496,6 +469,7 @@ impl LogDirs {
 
     /// Clean stop: flushes and closes every log, writes the checkpoints and last the clean-shutdown file. Appends must have stopped.
     pub fn shutdown(&self, broker_epoch: i64) {
+        self.stop_cleaning();
         std::thread::scope(|scope| {
             for index in 0..self.dirs.len() {
                 scope.spawn(move || self.shutdown_dir(index, broker_epoch));
@@ -507,7 +481,10 @@ impl LogDirs {
         let dir = &self.dirs[index];
         if dir.health.is_online() {
             let logs = self.logs_in(index);
-            let closed = logs.iter().try_for_each(|(_, log)| log.flush().and_then(|()| log.close()));
+            let closed = logs.iter().try_for_each(|(_, log)| {
+                let _paused = log.cleaning().abort_and_pause();
+                log.flush().and_then(|()| log.close())
+            });
             let was_loaded = dir.loaded.load(Ordering::Acquire);
             if closed.is_ok() && was_loaded {
                 self.checkpoint_dir(index);
@@ -557,7 +534,6 @@ fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64),
         had_clean_shutdown: clean_shutdown.is_some(),
         loaded: AtomicBool::new(false),
         checkpoints_are_stale: AtomicBool::new(false),
-        cleaned_to: Mutex::default(),
         written_checkpoints: Mutex::default(),
         lock: Mutex::new(Some(lock)),
     };

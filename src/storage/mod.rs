@@ -7,7 +7,7 @@
 //! Invariant: a batch is opaque bytes; only validation, compaction and lookup by timestamp look at records.
 
 pub mod checkpoint;
-mod cleaner;
+pub mod cleaner;
 pub mod config;
 pub mod dir_health;
 mod entry_file;

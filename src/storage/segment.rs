@@ -459,6 +459,31 @@ impl Segment {
         }
     }
 
+    /// As [`Segment::visit_batches`], but what is no whole batch is told too; the walk ends there.
+    pub(super) fn visit_whole_batches<E: From<StorageError>>(
+        &self,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(Result<BatchView<'_>, BatchError>, u64) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let file = self.file()?;
+        let mut batches = WholeBatches::new(&file, &self.path, from, to);
+        loop {
+            let position = batches.position();
+            let Some(batch) = batches.next()? else { return Ok(()) };
+            let is_last = batch.is_err();
+            if !visit(batch, position)? || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sizes of the offset index and the time index.
+    pub(super) fn index_sizes_bytes(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.offset_index.file.size_bytes(), inner.time_index.file.size_bytes())
+    }
+
     /// Reads the whole segment, cuts it at the first batch that is not whole and valid, rebuilds its indexes, and brings `producers` and
     /// `epochs` up to its end. Gives the number of bytes that were cut off.
     pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {

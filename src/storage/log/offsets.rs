@@ -23,6 +23,8 @@ pub(super) struct Offsets {
     pub(super) last_flush_time_ms: i64,
     /// Counts truncations, so that a flush that ran beside one does not move the recovery point.
     pub(super) truncations: u64,
+    /// Counts compacted segments that took the place of others, so that a read that ran beside one does not trust its positions.
+    pub(super) swaps: u64,
 }
 
 impl Offsets {

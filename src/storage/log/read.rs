@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Log, OffsetMetadata};
+use super::{Log, OffsetMetadata, Offsets};
 use crate::common::file_slice::FileSlice;
 use crate::protocol::records::Records;
 use crate::storage::errors::{ReadError, StorageError};
@@ -69,7 +69,24 @@ impl Log {
         min_one_message: bool,
         isolation: FetchIsolation,
     ) -> Result<ReadInfo, ReadError> {
-        let offsets = *self.offsets();
+        loop {
+            let offsets = *self.offsets();
+            let info = self.read_at(offsets, fetch_offset, max_bytes, min_one_message, isolation)?;
+            // Beside a swap the positions of one moment may have met the segments of another: batches that the reader must not see yet.
+            if self.offsets().swaps == offsets.swaps {
+                return Ok(info);
+            }
+        }
+    }
+
+    fn read_at(
+        &self,
+        offsets: Offsets,
+        fetch_offset: i64,
+        max_bytes: usize,
+        min_one_message: bool,
+        isolation: FetchIsolation,
+    ) -> Result<ReadInfo, ReadError> {
         let log_end_offset = offsets.log_end.offset;
         let mut info = ReadInfo {
             records: Records::default(),

@@ -1,17 +1,14 @@
-//! How segments leave a log: by retention, by truncation, by compaction. Sources: `UnifiedLog.deleteOldSegments`,
-//! `LocalLog.replaceSegments`.
+//! How segments leave a log by retention, and how their files go. Sources: `UnifiedLog.deleteOldSegments`, `LocalLog.deleteSegmentFiles`.
 //!
 //! Invariant: files are renamed to `.deleted` first and unlinked after `file.delete.delay.ms`, so that reads in flight can finish.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Log, Writer};
 use crate::storage::config::LogConfig;
 use crate::storage::errors::StorageError;
 use crate::storage::fs;
-use crate::storage::loader;
 use crate::storage::segment::Segment;
 
 impl Log {
@@ -20,7 +17,12 @@ impl Log {
         self.delete_segment_files(writer, &segments, true)
     }
 
-    fn delete_segment_files(&self, writer: &mut Writer, segments: &[Arc<Segment>], with_snapshots: bool) -> Result<(), StorageError> {
+    pub(super) fn delete_segment_files(
+        &self,
+        writer: &mut Writer,
+        segments: &[Arc<Segment>],
+        with_snapshots: bool,
+    ) -> Result<(), StorageError> {
         let due_ms = self.clock.now_ms().saturating_add(self.config().file_delete_delay_ms);
         for segment in segments {
             for path in segment.mark_deleted()? {
@@ -114,73 +116,5 @@ impl Log {
         }
         self.delete_files(writer, deletable)?;
         Ok(count)
-    }
-
-    /// As [`ProducerState::last_data_offsets`].
-    pub(in crate::storage) fn last_data_offsets(&self) -> BTreeMap<i64, (i16, i64)> {
-        self.writer().producers.last_data_offsets()
-    }
-
-    /// Puts `new`, whose files end with `cleaned`, in the place of `old`; false, and `new` is removed, when `old` is not all there any more.
-    ///
-    /// The order matters to a crash: once the log file has the suffix `swap`, loading finishes the replacement; before, it undoes it.
-    pub(in crate::storage) fn replace_segments(
-        &self,
-        old: &[Arc<Segment>],
-        new: &Segment,
-        cleaned: &str,
-        swap: &str,
-    ) -> Result<bool, StorageError> {
-        let mut writer = self.open_writer()?;
-        let replaced = self.replace(&mut writer, old, new, cleaned, swap);
-        self.dir_health.note(replaced)
-    }
-
-    fn replace(&self, writer: &mut Writer, old: &[Arc<Segment>], new: &Segment, cleaned: &str, swap: &str) -> Result<bool, StorageError> {
-        let (dir, base_offset) = (self.dir(), new.base_offset());
-        let all_there = {
-            let segments = self.segments();
-            old.iter().all(|segment| segments.get(&segment.base_offset()).is_some_and(|known| Arc::ptr_eq(known, segment)))
-        };
-        if !all_there {
-            loader::segment_files(&dir, base_offset, cleaned).iter().try_for_each(|path| fs::remove_file(path))?;
-            return Ok(false);
-        }
-        // The log last: a lone index with `swap` is dropped or rebuilt, a log with `swap` but half its indexes as `cleaned` would be undone.
-        let swapped = |path: &Path| fs::with_suffix(&path.with_extension(""), swap);
-        for path in loader::segment_files(&dir, base_offset, cleaned).iter().rev() {
-            fs::rename_unsynced(path, &swapped(path))?;
-        }
-        fs::sync_dir(&dir)?;
-        self.delete_segment_files(writer, old, false)?;
-        for path in loader::segment_files(&dir, base_offset, swap) {
-            fs::rename_unsynced(&path, &path.with_extension(""))?;
-        }
-        fs::sync_dir(&dir)?;
-        let segment = Arc::new(Segment::open(&dir, base_offset, &self.config(), self.clock.now_ms(), false, "")?);
-        {
-            let mut segments = self.segments_mut();
-            for segment in old {
-                segments.remove(&segment.base_offset());
-            }
-            segments.insert(base_offset, segment);
-        }
-        // Snapshots stay only where a segment begins.
-        for segment in old.iter().filter(|segment| segment.base_offset() != base_offset) {
-            if let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
-                writer.deleted.push((self.clock.now_ms(), path));
-            }
-        }
-        // A high watermark inside a rewritten segment has moved in its file.
-        let offsets = *self.offsets();
-        if offsets.high_watermark.offset < offsets.log_end.offset {
-            let high_watermark = self.resolve(offsets.high_watermark.offset)?;
-            self.offsets().high_watermark = high_watermark;
-        }
-        if let Some(unstable) = offsets.first_unstable {
-            let first_unstable = self.resolve(unstable.offset)?;
-            self.offsets().first_unstable = Some(first_unstable);
-        }
-        Ok(true)
     }
 }

@@ -61,6 +61,7 @@ impl Log {
         }
         tracing::info!(topic_partition = %self.topic_partition, offset, "truncating the log");
         self.offsets().truncations += 1;
+        self.cleaning.on_truncated(offset);
         let later = self.segments_mut().split_off(&(offset + 1));
         self.delete_files(writer, later.into_values().collect())?;
         let active = self.active();
@@ -82,6 +83,8 @@ impl Log {
         self.epochs().truncate_from_end(offset)?;
         let segments = self.segments().clone();
         loader::rebuild_producer_state(&mut writer.producers, &segments, self.log_start_offset(), offset, self.clock.now_ms(), false)?;
+        // Markers that the scan has met again are replicated if they were before.
+        writer.producers.on_high_watermark_updated(self.high_watermark());
         self.offsets().first_unstable = None;
         self.update_first_unstable(writer)?;
         Ok(true)
@@ -96,6 +99,8 @@ impl Log {
 
     pub(super) fn start_at(&self, writer: &mut Writer, offset: i64) -> Result<(), StorageError> {
         tracing::info!(topic_partition = %self.topic_partition, offset, "truncating the log fully");
+        self.offsets().truncations += 1;
+        self.cleaning.on_truncated(offset);
         let old = self.segments_mut().split_off(&i64::MIN);
         // Between here and the insertion readers find no segment, which reads as an empty log.
         self.delete_files(writer, old.into_values().collect())?;
@@ -110,7 +115,6 @@ impl Log {
         offsets.high_watermark = start;
         offsets.first_unstable = None;
         offsets.recovery_point = offsets.recovery_point.min(offset);
-        offsets.truncations += 1;
         Ok(())
     }
 }
