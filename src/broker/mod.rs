@@ -22,6 +22,7 @@ mod quota;
 pub mod request_context;
 pub mod serve;
 pub mod server;
+mod share;
 mod socket;
 mod telemetry;
 mod transaction_coordinator;

@@ -10,5 +10,6 @@
 pub mod group;
 pub mod java_hash;
 pub mod runtime;
+pub mod share;
 pub mod timers;
 pub mod transaction;
