@@ -41,6 +41,7 @@ pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream, peer: Peer) {
     if let Some(instance) = peer.connection.telemetry_instance() {
         broker.telemetry.forget(instance);
     }
+    broker.shares.connection_closed(address);
     debug!(%address, "connection closed");
 }
 

@@ -99,6 +99,7 @@ served_apis! {
     AlterClientQuotas(AlterClientQuotasRequest): 0..=1 => alter_client_quotas;
     AlterConfigs(AlterConfigsRequest): 0..=2 => alter_configs;
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest): 0..=1 => alter_partition_reassignments;
+    AlterShareGroupOffsets(AlterShareGroupOffsetsRequest): 0..=0 => alter_share_group_offsets;
     AlterUserScramCredentials(AlterUserScramCredentialsRequest): 0..=0 => alter_user_scram_credentials;
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest): 0..=1 => consumer_group_describe;
@@ -110,6 +111,8 @@ served_apis! {
     DeleteAcls(DeleteAclsRequest): 1..=3 => delete_acls;
     DeleteGroups(DeleteGroupsRequest): 0..=2 => delete_groups;
     DeleteRecords(DeleteRecordsRequest): 0..=2 => delete_records;
+    DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest): 0..=0 => delete_share_group_offsets;
+    DeleteShareGroupState(DeleteShareGroupStateRequest): 0..=0 => delete_share_group_state;
     DeleteTopics(DeleteTopicsRequest): 1..=6 => delete_topics;
     DescribeAcls(DescribeAclsRequest): 1..=3 => describe_acls;
     DescribeClientQuotas(DescribeClientQuotasRequest): 0..=1 => describe_client_quotas;
@@ -120,6 +123,7 @@ served_apis! {
     DescribeLogDirs(DescribeLogDirsRequest): 1..=5 => describe_log_dirs;
     DescribeProducers(DescribeProducersRequest): 0..=0 => describe_producers;
     DescribeQuorum(DescribeQuorumRequest): 0..=2 => describe_quorum;
+    DescribeShareGroupOffsets(DescribeShareGroupOffsetsRequest): 0..=1 => describe_share_group_offsets;
     DescribeTopicPartitions(DescribeTopicPartitionsRequest): 0..=0 => describe_topic_partitions;
     DescribeTransactions(DescribeTransactionsRequest): 0..=0 => describe_transactions;
     DescribeUserScramCredentials(DescribeUserScramCredentialsRequest): 0..=0 => describe_user_scram_credentials;
@@ -132,6 +136,7 @@ served_apis! {
     Heartbeat(HeartbeatRequest): 0..=4 => heartbeat;
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest): 0..=1 => incremental_alter_configs;
     InitProducerId(InitProducerIdRequest): 0..=5 => init_producer_id;
+    InitializeShareGroupState(InitializeShareGroupStateRequest): 0..=0 => initialize_share_group_state;
     JoinGroup(JoinGroupRequest): 0..=9 => join_group;
     LeaveGroup(LeaveGroupRequest): 0..=5 => leave_group;
     ListConfigResources(ListConfigResourcesRequest): 0..=1 => list_config_resources;
@@ -146,14 +151,21 @@ served_apis! {
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest): 2..=4 => offset_for_leader_epoch;
     Produce(ProduceRequest): 3..=13 => produce;
     PushTelemetry(PushTelemetryRequest): 0..=0 => push_telemetry;
+    ReadShareGroupState(ReadShareGroupStateRequest): 0..=0 => read_share_group_state;
+    ReadShareGroupStateSummary(ReadShareGroupStateSummaryRequest): 0..=1 => read_share_group_state_summary;
     RemoveRaftVoter(RemoveRaftVoterRequest): 0..=0 => remove_raft_voter;
     RenewDelegationToken(RenewDelegationTokenRequest): 1..=2 => renew_delegation_token;
     SaslAuthenticate(SaslAuthenticateRequest): 0..=2 => sasl_authenticate;
     SaslHandshake(SaslHandshakeRequest): 0..=1 => sasl_handshake;
+    ShareAcknowledge(ShareAcknowledgeRequest): 1..=2 => share_acknowledge;
+    ShareFetch(ShareFetchRequest): 1..=2 => share_fetch;
+    ShareGroupDescribe(ShareGroupDescribeRequest): 1..=1 => share_group_describe;
+    ShareGroupHeartbeat(ShareGroupHeartbeatRequest): 1..=1 => share_group_heartbeat;
     SyncGroup(SyncGroupRequest): 0..=5 => sync_group;
     TxnOffsetCommit(TxnOffsetCommitRequest): 0..=5 => txn_offset_commit;
     UnregisterBroker(UnregisterBrokerRequest): 0..=0 => unregister_broker;
     UpdateFeatures(UpdateFeaturesRequest): 0..=2 => update_features;
+    WriteShareGroupState(WriteShareGroupStateRequest): 0..=1 => write_share_group_state;
     WriteTxnMarkers(WriteTxnMarkersRequest): 1..=2 => write_txn_markers;
 }
 

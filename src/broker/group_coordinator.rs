@@ -42,7 +42,7 @@ use crate::replication::replicas::Replicas;
 
 /// The group coordinator. Shared as an `Arc`.
 pub(crate) struct GroupCoordinator {
-    runtime: Arc<Runtime<GroupShard, CoordinatorLog>>,
+    pub(super) runtime: Arc<Runtime<GroupShard, CoordinatorLog>>,
     config: GroupCoordinatorConfig,
     /// Does `group.coordinator.rebalance.protocols` name the consumer protocol?
     consumer_protocol_enabled: bool,
@@ -374,7 +374,7 @@ async fn resolve(runtime: Arc<Runtime<GroupShard, CoordinatorLog>>, partition: i
     }
 }
 
-fn client(ctx: &RequestContext) -> ClientContext {
+pub(super) fn client(ctx: &RequestContext) -> ClientContext {
     ClientContext { client_id: ctx.client_id.clone().unwrap_or_default(), client_host: ctx.client_host(), api_version: ctx.api_version }
 }
 
@@ -421,6 +421,11 @@ fn group_config(config: &BrokerConfig) -> GroupCoordinatorConfig {
         consumer_assignors: consumer_assignors(config),
         consumer_migration_policy: MigrationPolicy::parse(config.value("group.consumer.migration.policy").as_str().unwrap_or_default()),
         consumer_regex_refresh_interval_ms: config.long("group.consumer.regex.refresh.interval.ms"),
+        share_session_timeout_ms: bounded(config, "share", "session.timeout.ms"),
+        share_heartbeat_interval_ms: bounded(config, "share", "heartbeat.interval.ms"),
+        share_assignment_interval_ms: bounded(config, "share", "assignment.interval.ms"),
+        share_max_size: usize::try_from(config.long("group.share.max.size")).unwrap_or(0),
+        share_initialize_retry_interval_ms: config.long("group.share.initialize.retry.interval.ms"),
         ..GroupCoordinatorConfig::default()
     }
 }

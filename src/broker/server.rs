@@ -23,6 +23,8 @@ use super::listener::{self, Admissions, SocketOptions};
 use super::producer_ids::ProducerIds;
 use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
 use super::quota::Quotas;
+use super::share::SharePartitions;
+use super::share_coordinator::ShareCoordinator;
 use super::telemetry::Telemetry;
 use super::transaction_coordinator::TransactionCoordinator;
 use crate::common::clock::Clock;
@@ -59,6 +61,8 @@ pub struct Broker {
     pub(crate) telemetry: Arc<Telemetry>,
     /// Of clients that talk nonsense.
     pub(crate) complaints: Complaints,
+    pub(crate) share_coordinator: Arc<ShareCoordinator>,
+    pub(crate) shares: Arc<SharePartitions>,
     /// Turns of appends that may take long to check: as many as there are processors.
     pub(crate) heavy_appends: Semaphore,
     shutdown: watch::Sender<bool>,
@@ -73,6 +77,11 @@ impl Broker {
     /// The newest metadata.
     pub(crate) fn image(&self) -> Arc<MetadataImage> {
         self.metadata.image()
+    }
+
+    /// Does the cluster have share groups (KIP-932)?
+    pub(crate) fn share_groups_enabled(&self) -> bool {
+        self.image().features.level("share.version") >= 1
     }
 
     /// This node's id.
@@ -190,6 +199,9 @@ impl Server {
         ));
         let quotas = Arc::new(Quotas::new(&config, Arc::clone(&clock)));
         let telemetry = Arc::new(Telemetry::new(config.long("telemetry.max.bytes"), Arc::clone(&clock), Random::new(random.next_u64())));
+        let share_coordinator = ShareCoordinator::new(&config, Arc::clone(&clock), Arc::clone(&replicas));
+        let shares =
+            SharePartitions::new(Arc::clone(&dynamic_config), Arc::clone(&clock), Arc::clone(&replicas), Arc::clone(&share_coordinator));
         // Configs before the partitions that obey them; partitions before the coordinators that read them; the cache last, so that who
         // sees a topic in the metadata can produce to it.
         let publishers: Vec<Arc<dyn Publisher>> = vec![
@@ -199,6 +211,8 @@ impl Server {
             Arc::clone(&replicas) as _,
             Arc::clone(&groups) as _,
             Arc::clone(&transactions) as _,
+            Arc::clone(&share_coordinator) as _,
+            Arc::clone(&shares) as _,
             Arc::clone(&metadata) as _,
         ];
         let cluster_id = quorum.cluster_id().to_owned();
@@ -229,6 +243,8 @@ impl Server {
             quotas,
             telemetry,
             complaints: Complaints::default(),
+            share_coordinator,
+            shares,
             heavy_appends: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         });
 

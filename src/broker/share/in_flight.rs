@@ -110,10 +110,6 @@ impl InFlight {
         self.batches.last_key_value().map(|(_, &last)| last)
     }
 
-    pub(crate) fn first_batch(&self) -> Option<i64> {
-        self.batches.keys().next().copied()
-    }
-
     /// The batch that begins at or before this offset, as first and last offset.
     pub(crate) fn floor_batch(&self, offset: i64) -> Option<(i64, i64)> {
         self.batches.range(..=offset).next_back().map(|(&first, &last)| (first, last))
@@ -125,11 +121,6 @@ impl InFlight {
             return Vec::new();
         }
         self.batches.range(first..=last).map(|(&first, &last)| (first, last)).collect()
-    }
-
-    /// The first batch that begins after this offset.
-    pub(crate) fn batch_after(&self, offset: i64) -> Option<i64> {
-        self.batches.range(offset.checked_add(1)?..).next().map(|(&first, _)| first)
     }
 
     pub(crate) fn runs(&self) -> impl Iterator<Item = (i64, &Run)> {

@@ -140,8 +140,7 @@ impl SharePartition {
             in_flight: InFlight::default(),
             next_transition: 0,
         };
-        let unlocked =
-            |last_offset, state, delivery_count| Run { last_offset, state, delivery_count, lock: None, transition: None };
+        let unlocked = |last_offset, state, delivery_count| Run { last_offset, state, delivery_count, lock: None, transition: None };
         let mut next_offset = start_offset;
         for batch in &read.state_batches {
             if batch.first_offset < next_offset || batch.last_offset < batch.first_offset || batch.last_offset == i64::MAX {
@@ -162,16 +161,14 @@ impl SharePartition {
         Ok(partition)
     }
 
-    pub(crate) fn start_offset(&self) -> i64 {
+    #[cfg(test)]
+    fn start_offset(&self) -> i64 {
         self.start_offset
     }
 
-    pub(crate) fn end_offset(&self) -> i64 {
+    #[cfg(test)]
+    fn end_offset(&self) -> i64 {
         self.end_offset
-    }
-
-    pub(crate) fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
     }
 
     /// Records from the start offset on whose delivery is over or about to be.
@@ -247,10 +244,8 @@ impl SharePartition {
             Some((first, last)) if last >= base_offset => base_offset = first,
             Some(_) => {}
         }
-        let lock = AcquisitionLock {
-            member_id: Arc::clone(params.member_id),
-            expires_at_ms: now_ms.saturating_add(settings.lock_duration_ms),
-        };
+        let lock =
+            AcquisitionLock { member_id: Arc::clone(params.member_id), expires_at_ms: now_ms.saturating_add(settings.lock_duration_ms) };
         let known = self.in_flight.batches_between(first_batch.base_offset.min(base_offset), last_offset);
         let mut acquired = Vec::new();
         let mut count = 0;
@@ -329,7 +324,11 @@ impl SharePartition {
                 break;
             }
             count += take;
-            taken.push(Acquired { first_offset: begin, last_offset: begin + take - 1, delivery_count: run.delivery_count.saturating_add(1) });
+            taken.push(Acquired {
+                first_offset: begin,
+                last_offset: begin + take - 1,
+                delivery_count: run.delivery_count.saturating_add(1),
+            });
             if is_last_attempt || begin + take - 1 < end {
                 break;
             }
@@ -377,7 +376,8 @@ impl SharePartition {
             let holder = batches.iter().take_while(|batch| batch.base_offset <= wanted).last();
             last_acquired = holder.map_or(wanted, |batch| batch.last_offset.max(wanted)).min(last);
         }
-        let mut run = Run { last_offset: last_acquired, state: RecordState::Acquired, delivery_count: 1, lock: Some(lock.clone()), transition: None };
+        let mut run =
+            Run { last_offset: last_acquired, state: RecordState::Acquired, delivery_count: 1, lock: Some(lock.clone()), transition: None };
         if self.in_flight.is_empty() {
             self.start_offset = self.start_offset.max(first);
         }
@@ -484,9 +484,8 @@ impl SharePartition {
             return Ok(());
         }
         let floor = self.in_flight.floor_batch(batch.first_offset);
-        let floor = floor.or_else(|| {
-            (batch.first_offset < self.start_offset).then(|| self.in_flight.floor_batch(self.start_offset)).flatten()
-        });
+        let floor =
+            floor.or_else(|| (batch.first_offset < self.start_offset).then(|| self.in_flight.floor_batch(self.start_offset)).flatten());
         let Some((floor, _)) = floor else {
             return Err(invalid_state("Batch record not found. The request batch offsets are not found in the cache."));
         };
@@ -671,12 +670,7 @@ fn throttle_delivery_count(settings: &ShareSettings) -> i16 {
 }
 
 fn state_batch(first_offset: i64, run: &Run) -> StateBatch {
-    StateBatch {
-        first_offset,
-        last_offset: run.last_offset,
-        delivery_state: run.state.code(),
-        delivery_count: run.delivery_count,
-    }
+    StateBatch { first_offset, last_offset: run.last_offset, delivery_state: run.state.code(), delivery_count: run.delivery_count }
 }
 
 /// A record that was delivered as often as may be is not made available again.

@@ -42,6 +42,16 @@ pub struct GroupCoordinatorConfig {
     pub consumer_migration_policy: MigrationPolicy,
     /// `group.consumer.regex.refresh.interval.ms`
     pub consumer_regex_refresh_interval_ms: i64,
+    /// `group.share.session.timeout.ms` and its bounds for groups with a config of their own.
+    pub share_session_timeout_ms: Bounded,
+    /// `group.share.heartbeat.interval.ms` likewise.
+    pub share_heartbeat_interval_ms: Bounded,
+    /// `group.share.assignment.interval.ms` likewise.
+    pub share_assignment_interval_ms: Bounded,
+    /// `group.share.max.size`: members of one share group.
+    pub share_max_size: usize,
+    /// `group.share.initialize.retry.interval.ms`: how long the share coordinator has to initialize a topic before it is asked again.
+    pub share_initialize_retry_interval_ms: i64,
 }
 
 /// A setting that a group may have a value of its own for, within bounds.
@@ -113,6 +123,11 @@ impl Default for GroupCoordinatorConfig {
             consumer_assignors: vec!["uniform".to_owned(), "range".to_owned()],
             consumer_migration_policy: MigrationPolicy::Bidirectional,
             consumer_regex_refresh_interval_ms: 600_000,
+            share_session_timeout_ms: Bounded { default: 45_000, min: 45_000, max: 60_000 },
+            share_heartbeat_interval_ms: Bounded { default: 5_000, min: 5_000, max: 15_000 },
+            share_assignment_interval_ms: Bounded { default: 1_000, min: 0, max: 15_000 },
+            share_max_size: 200,
+            share_initialize_retry_interval_ms: 30_000,
         }
     }
 }

@@ -26,7 +26,7 @@ impl GroupShard {
                     all_expired = false;
                 }
             }
-            if all_expired && group.is_empty() {
+            if all_expired && group.is_empty() && group.should_expire() {
                 group_tombstones(group, &mut effects.records);
             }
         }

@@ -2,7 +2,8 @@
 
 use super::consumer::CommitPermission;
 use super::offsets::OffsetAndMetadata;
-use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicGroupState, ConsumerGroup};
+use super::share::SHARE_PROTOCOL_TYPE;
+use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicGroupState, ConsumerGroup, ShareGroup};
 use crate::protocol::error_code::ErrorCode;
 
 /// The protocol a group obeys. The text is what ListGroups says.
@@ -54,6 +55,7 @@ impl GroupError {
 pub enum Group {
     Classic(ClassicGroup),
     Consumer(Box<ConsumerGroup>),
+    Share(Box<ShareGroup>),
 }
 
 impl Group {
@@ -61,6 +63,7 @@ impl Group {
         match self {
             Group::Classic(_) => GroupType::Classic,
             Group::Consumer(_) => GroupType::Consumer,
+            Group::Share(_) => GroupType::Share,
         }
     }
 
@@ -68,6 +71,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.group_id(),
             Group::Consumer(group) => group.group_id(),
+            Group::Share(group) => group.group_id(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.state().name(),
             Group::Consumer(group) => group.state().name(),
+            Group::Share(group) => group.state_name(),
         }
     }
 
@@ -84,6 +89,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_in(ClassicGroupState::Empty),
             Group::Consumer(group) => group.is_empty(),
+            Group::Share(group) => group.is_empty(),
         }
     }
 
@@ -91,6 +97,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.protocol_type().unwrap_or(""),
             Group::Consumer(_) => CONSUMER_PROTOCOL_TYPE,
+            Group::Share(_) => SHARE_PROTOCOL_TYPE,
         }
     }
 
@@ -99,6 +106,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.is_subscribed_to_topic(topic),
             Group::Consumer(group) => group.common().subscribed_topics().contains(topic),
+            Group::Share(group) => group.common().subscribed_topics().contains(topic),
         }
     }
 
@@ -108,6 +116,7 @@ impl Group {
             // Classic members watch their topics themselves.
             Group::Classic(_) => {}
             Group::Consumer(group) => group.common.request_metadata_refresh(),
+            Group::Share(group) => group.common.request_metadata_refresh(),
         }
     }
 
@@ -126,6 +135,8 @@ impl Group {
                 Ok(CommitPermission::Everything)
             }
             Group::Consumer(group) => group.validate_offset_commit(member_id, group_instance_id, epoch, is_transactional, api_version),
+            // Its offsets are the share coordinator's.
+            Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
         }
     }
 
@@ -135,6 +146,7 @@ impl Group {
             // The classic protocol knows no members there; a dead group has nothing to read.
             Group::Classic(_) => Ok(()),
             Group::Consumer(group) => group.validate_offset_fetch(member_id, member_epoch),
+            Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
         }
     }
 
@@ -143,6 +155,7 @@ impl Group {
         match self {
             Group::Classic(group) => group.validate_offset_delete(),
             Group::Consumer(_) => Ok(()),
+            Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
         }
     }
 
@@ -162,6 +175,12 @@ impl Group {
             Group::Consumer(_) => {
                 !self.is_subscribed_to_topic(topic) && offset.has_expired(offset.commit_timestamp_ms, now_ms, retention_ms)
             }
+            Group::Share(_) => false,
         }
+    }
+
+    /// Does the group go when it has neither members nor offsets? A share group has its offsets elsewhere.
+    pub(super) fn should_expire(&self) -> bool {
+        !matches!(self, Group::Share(_))
     }
 }

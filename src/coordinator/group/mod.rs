@@ -6,7 +6,7 @@
 //! once the records are committed. The groups are of several types ([`Group`]), of one type each at a time:
 //! - classic groups (in this directory): a rebalance in progress, who joins and who waits, is lost with its coordinator, and clients start
 //!   over; the outcome becomes durable as a group metadata record when the leader's assignment arrives;
-//! - consumer groups ([`consumer`], KIP-848), and those that share their ways ([`modern`]): everything is durable, only replay changes it.
+//! - consumer groups ([`consumer`], KIP-848), share groups ([`share`], KIP-932), on what they have in common ([`modern`]): everything is durable, only replay changes it.
 //!
 //! A request for one type at a group of another is answered as if there were no such group, or as the types' migration demands.
 //!
@@ -28,6 +28,7 @@ pub mod modern;
 mod offsets;
 mod rebalance;
 pub mod records;
+pub mod share;
 mod subscription;
 mod sync;
 mod transactions;
@@ -51,10 +52,12 @@ pub use join::validate_join_group;
 use modern::topics::{Topics, TopicsDelta};
 pub use offsets::{OffsetAndMetadata, Offsets};
 use records::GroupRecord;
+pub use share::{ShareGroup, validate_share_group_heartbeat};
 
 use super::runtime::{self, LogEntry, Shard, WaiterId, operation_error};
 use super::timers::{Now, Timers};
 use crate::common::random::Random;
+use crate::common::uuid::Uuid;
 use crate::metadata::image::{ConfigResource, MetadataImage};
 use crate::protocol::codec::EncodeError;
 use crate::protocol::error_code::ErrorCode;
@@ -202,6 +205,8 @@ pub struct GroupShard {
     /// Groups whose regular expressions are being resolved.
     resolving: HashSet<String>,
     requested_resolutions: Vec<RegexResolution>,
+    /// Since when share groups wait for the share coordinator to initialize topics, in wall-clock milliseconds.
+    share_initializing: HashMap<String, BTreeMap<Uuid, i64>>,
 }
 
 impl GroupShard {
@@ -216,6 +221,7 @@ impl GroupShard {
             random,
             resolving: HashSet::new(),
             requested_resolutions: Vec::new(),
+            share_initializing: HashMap::new(),
         }
     }
 
@@ -308,6 +314,7 @@ impl GroupShard {
     fn fence_by_timer(&mut self, now: Now, group_id: &str, member_id: &str, reason: &str) -> Effects {
         match self.groups.get(group_id) {
             Some(Group::Consumer(_)) => self.fence_consumer_member(now, group_id, member_id, reason),
+            Some(Group::Share(_)) => self.fence_share_member(group_id, member_id, reason),
             Some(Group::Classic(_)) | None => Effects::default(),
         }
     }
@@ -316,7 +323,8 @@ impl GroupShard {
     fn end_rebalance_by_timer(&mut self, now: Now, group_id: &str, member_id: &str, member_epoch: i32) -> Effects {
         match self.groups.get(group_id) {
             Some(Group::Consumer(_)) => self.end_consumer_rebalance(now, group_id, member_id, member_epoch),
-            Some(Group::Classic(_)) | None => Effects::default(),
+            // Members of share groups have nothing to give up.
+            Some(Group::Classic(_) | Group::Share(_)) | None => Effects::default(),
         }
     }
 
@@ -428,7 +436,8 @@ impl Shard for GroupShard {
                     all.completed.extend(effects.completed);
                 }
                 GroupType::Consumer => self.on_consumer_group_loaded(now, &group_id),
-                GroupType::Share | GroupType::Streams => {}
+                GroupType::Share => self.on_share_group_loaded(now, &group_id),
+                GroupType::Streams => {}
             }
         }
         self.schedule_expiration(now);

@@ -212,6 +212,12 @@ impl GroupShard {
             | GroupRecord::ConsumerGroupTargetAssignmentMember(..)
             | GroupRecord::ConsumerGroupCurrentMemberAssignment(..)
             | GroupRecord::ConsumerGroupRegularExpression(..) => self.replay_consumer_group(record),
+            GroupRecord::ShareGroupMemberMetadata(..)
+            | GroupRecord::ShareGroupMetadata(..)
+            | GroupRecord::ShareGroupTargetAssignmentMetadata(..)
+            | GroupRecord::ShareGroupTargetAssignmentMember(..)
+            | GroupRecord::ShareGroupCurrentMemberAssignment(..)
+            | GroupRecord::ShareGroupStatePartitionMetadata(..) => self.replay_share_group(record),
         }
     }
 
@@ -393,7 +399,7 @@ impl GroupShard {
         records.extend(committed.chain(pending).map(|(topic, partition)| offset_commit_tombstone(group_id, topic, partition)));
     }
 
-    /// Tombstones for the offsets of topics that were deleted, given as name and id.
+    /// Forgets the offsets and share partitions of topics that were deleted, given as name and id.
     pub fn on_topics_deleted(&mut self, deleted: &[(String, Uuid)]) -> Effects {
         let mut gone = BTreeSet::new();
         for map in std::iter::once(&self.offsets.committed).chain(self.offsets.pending.values()) {
@@ -408,7 +414,9 @@ impl GroupShard {
                 }
             }
         }
-        let records = gone.into_iter().map(|(group, topic, partition)| offset_commit_tombstone(group, topic, partition)).collect();
+        let mut records: Vec<GroupRecord> =
+            gone.into_iter().map(|(group, topic, partition)| offset_commit_tombstone(group, topic, partition)).collect();
+        records.extend(self.forget_share_partitions(&deleted.iter().map(|(_, id)| *id).collect()));
         Effects { records, replay: true, ..Effects::default() }
     }
 }

@@ -254,11 +254,8 @@ impl ShareShard {
         }
         check_exists(topic_exists)?;
         let offset = &current.offset;
-        let read = ReadState {
-            state_epoch: offset.state_epoch,
-            start_offset: offset.start_offset,
-            state_batches: offset.state_batches.clone(),
-        };
+        let read =
+            ReadState { state_epoch: offset.state_epoch, start_offset: offset.start_offset, state_batches: offset.state_batches.clone() };
         if leader_epoch == -1 || current.leader_epoch == leader_epoch {
             return Ok((read, Effects::default()));
         }

@@ -4,6 +4,7 @@
 //! Invariant: an assignment depends on nothing but its input, so that it is the same on every coordinator.
 
 mod range;
+mod simple;
 mod uniform;
 mod uniform_heterogeneous;
 
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use range::RangeAssignor;
+pub use simple::SimpleAssignor;
 pub use uniform::UniformAssignor;
 
 use super::{SubscriptionType, TopicPartitions};
