@@ -161,6 +161,8 @@ served_apis! {
     ShareFetch(ShareFetchRequest): 1..=2 => share_fetch;
     ShareGroupDescribe(ShareGroupDescribeRequest): 1..=1 => share_group_describe;
     ShareGroupHeartbeat(ShareGroupHeartbeatRequest): 1..=1 => share_group_heartbeat;
+    StreamsGroupDescribe(StreamsGroupDescribeRequest): 0..=0 => streams_group_describe;
+    StreamsGroupHeartbeat(StreamsGroupHeartbeatRequest): 0..=0 => streams_group_heartbeat;
     SyncGroup(SyncGroupRequest): 0..=5 => sync_group;
     TxnOffsetCommit(TxnOffsetCommitRequest): 0..=5 => txn_offset_commit;
     UnregisterBroker(UnregisterBrokerRequest): 0..=0 => unregister_broker;

@@ -18,12 +18,13 @@ use crate::coordinator::group::config::{Bounded, GroupCoordinatorConfig, Migrati
 use crate::coordinator::group::consumer::{RegexResolution, resolve_regexes};
 use crate::coordinator::group::modern::assignor;
 use crate::coordinator::group::modern::topics::TopicsDelta;
+use crate::coordinator::group::streams::{StreamsHeartbeatAnswer, validate_streams_group_heartbeat};
 use crate::coordinator::group::{ClientContext, GroupShard, ParkedResponse, validate_consumer_group_heartbeat, validate_join_group};
 use crate::coordinator::java_hash;
 use crate::coordinator::runtime::{Effects, Runtime, TransactionMarker, TransactionalProducer};
 use crate::metadata::delta::MetadataDelta;
 use crate::metadata::features;
-use crate::metadata::image::MetadataImage;
+use crate::metadata::image::{ConfigResource, MetadataImage};
 use crate::metadata::publisher::Publisher;
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
@@ -33,10 +34,11 @@ use crate::protocol::messages::describe_groups_response::DescribedGroup;
 use crate::protocol::messages::list_groups_response::ListedGroup;
 use crate::protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use crate::protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use crate::protocol::messages::streams_group_describe_response::DescribedGroup as StreamsDescribedGroup;
 use crate::protocol::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
     LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    StreamsGroupHeartbeatRequest, SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use crate::replication::replicas::Replicas;
 
@@ -46,6 +48,8 @@ pub(crate) struct GroupCoordinator {
     config: GroupCoordinatorConfig,
     /// Does `group.coordinator.rebalance.protocols` name the consumer protocol?
     consumer_protocol_enabled: bool,
+    /// Does it name the streams protocol?
+    streams_protocol_enabled: bool,
     /// What a new shard begins with.
     image: Arc<Mutex<Arc<MetadataImage>>>,
     replicas: Arc<Replicas>,
@@ -74,10 +78,8 @@ impl GroupCoordinator {
         GroupCoordinator {
             runtime: Arc::new(Runtime::new(log, clock, commit_timeout_ms, new_shard)),
             config: group_config,
-            consumer_protocol_enabled: config
-                .value("group.coordinator.rebalance.protocols")
-                .as_list()
-                .is_some_and(|protocols| protocols.iter().any(|protocol| protocol == "consumer")),
+            consumer_protocol_enabled: is_protocol_enabled(config, "consumer"),
+            streams_protocol_enabled: is_protocol_enabled(config, "streams"),
             image,
             replicas,
             tasks: tokio::runtime::Handle::current(),
@@ -181,6 +183,52 @@ impl GroupCoordinator {
             let partition = self.partition_for(&group_id);
             let id = group_id.clone();
             let group = self.runtime.read(partition, move |shard| shard.describe_consumer_group(&id)).await;
+            described.push(group.unwrap_or_else(|error| failed(group_id, error)));
+        }
+        described
+    }
+
+    /// Do the configs and the features of the cluster let members use the streams protocol (KIP-1071)?
+    pub(crate) fn is_streams_protocol_enabled(&self) -> bool {
+        self.streams_protocol_enabled && self.replicas.image().features.level(features::STREAMS_VERSION) >= 1
+    }
+
+    pub(crate) async fn streams_group_heartbeat(
+        &self,
+        ctx: &RequestContext,
+        request: StreamsGroupHeartbeatRequest,
+    ) -> StreamsHeartbeatAnswer {
+        if let Err(error) = validate_streams_group_heartbeat(&request) {
+            return error.into();
+        }
+        let client = client(ctx);
+        let partition = self.partition_for(&request.group_id);
+        let beat = self.runtime.write(partition, move |shard, now| Ok(shard.streams_group_heartbeat(now, &client, request)));
+        beat.await.unwrap_or_else(StreamsHeartbeatAnswer::from)
+    }
+
+    /// How often members of this group are told to heartbeat.
+    pub(crate) fn streams_heartbeat_interval_ms(&self, group_id: &str) -> i32 {
+        let image = self.replicas.image();
+        let own = image.configs.value(&ConfigResource::group(group_id), "streams.heartbeat.interval.ms");
+        self.config.streams_heartbeat_interval_ms.for_group(own)
+    }
+
+    pub(crate) async fn describe_streams_groups(&self, group_ids: Vec<String>) -> Vec<StreamsDescribedGroup> {
+        let mut described = Vec::with_capacity(group_ids.len());
+        for group_id in group_ids {
+            let failed = |group_id: String, error: ErrorCode| StreamsDescribedGroup {
+                group_id,
+                error_code: error.code(),
+                ..StreamsDescribedGroup::default()
+            };
+            if group_id.is_empty() {
+                described.push(failed(group_id, ErrorCode::InvalidGroupId));
+                continue;
+            }
+            let partition = self.partition_for(&group_id);
+            let id = group_id.clone();
+            let group = self.runtime.read(partition, move |shard| shard.describe_streams_group(&id)).await;
             described.push(group.unwrap_or_else(|error| failed(group_id, error)));
         }
         described
@@ -380,12 +428,20 @@ pub(super) fn client(ctx: &RequestContext) -> ClientContext {
 
 /// `group.KIND.SETTING` with its bounds `group.KIND.min.SETTING` and `group.KIND.max.SETTING`.
 fn bounded(config: &BrokerConfig, kind: &str, setting: &str) -> Bounded {
-    let int = |name: String| i32::try_from(config.long(&name)).unwrap_or(i32::MAX);
     Bounded {
-        default: int(format!("group.{kind}.{setting}")),
-        min: int(format!("group.{kind}.min.{setting}")),
-        max: int(format!("group.{kind}.max.{setting}")),
+        default: int(config, &format!("group.{kind}.{setting}")),
+        min: int(config, &format!("group.{kind}.min.{setting}")),
+        max: int(config, &format!("group.{kind}.max.{setting}")),
     }
+}
+
+fn int(config: &BrokerConfig, name: &str) -> i32 {
+    i32::try_from(config.long(name)).unwrap_or(i32::MAX)
+}
+
+/// Does `group.coordinator.rebalance.protocols` name this protocol?
+fn is_protocol_enabled(config: &BrokerConfig, protocol: &str) -> bool {
+    config.value("group.coordinator.rebalance.protocols").as_list().is_some_and(|names| names.iter().any(|name| name == protocol))
 }
 
 /// The names of the assignors, which the config may give by their classes.
@@ -417,6 +473,20 @@ fn group_config(config: &BrokerConfig) -> GroupCoordinatorConfig {
         consumer_session_timeout_ms: bounded(config, "consumer", "session.timeout.ms"),
         consumer_heartbeat_interval_ms: bounded(config, "consumer", "heartbeat.interval.ms"),
         consumer_assignment_interval_ms: bounded(config, "consumer", "assignment.interval.ms"),
+        streams_session_timeout_ms: bounded(config, "streams", "session.timeout.ms"),
+        streams_heartbeat_interval_ms: bounded(config, "streams", "heartbeat.interval.ms"),
+        streams_assignment_interval_ms: bounded(config, "streams", "assignment.interval.ms"),
+        streams_initial_rebalance_delay_ms: Bounded {
+            default: int(config, "group.streams.initial.rebalance.delay.ms"),
+            min: 0,
+            max: i32::MAX,
+        },
+        streams_num_standby_replicas: Bounded {
+            default: int(config, "group.streams.num.standby.replicas"),
+            min: 0,
+            max: int(config, "group.streams.max.standby.replicas"),
+        },
+        streams_max_size: usize::try_from(config.long("group.streams.max.size")).unwrap_or(0),
         consumer_max_size: usize::try_from(config.long("group.consumer.max.size")).unwrap_or(0),
         consumer_assignors: consumer_assignors(config),
         consumer_migration_policy: MigrationPolicy::parse(config.value("group.consumer.migration.policy").as_str().unwrap_or_default()),

@@ -27,6 +27,7 @@ mod share_acknowledgements;
 mod share_coordinator;
 mod share_groups;
 mod socket;
+mod streams_topics;
 mod telemetry;
 mod transaction_coordinator;
 mod transaction_verification;

@@ -25,6 +25,7 @@ use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOp
 use super::quota::Quotas;
 use super::share::SharePartitions;
 use super::share_coordinator::ShareCoordinator;
+use super::streams_topics::StreamsTopics;
 use super::telemetry::Telemetry;
 use super::transaction_coordinator::TransactionCoordinator;
 use crate::common::clock::Clock;
@@ -56,6 +57,7 @@ pub struct Broker {
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) groups: Arc<GroupCoordinator>,
+    pub(crate) streams_topics: StreamsTopics,
     pub(crate) transactions: Arc<TransactionCoordinator>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -228,6 +230,7 @@ impl Server {
         let controller = quorum.start(Some(registration), publishers)?;
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         let broker = Arc::new(Broker {
+            streams_topics: StreamsTopics::default(),
             fetch_sessions: FetchSessions::new(slots, random),
             producer_ids,
             shutdown: watch::Sender::new(false),

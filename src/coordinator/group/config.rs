@@ -34,6 +34,18 @@ pub struct GroupCoordinatorConfig {
     pub consumer_heartbeat_interval_ms: Bounded,
     /// `group.consumer.assignment.interval.ms` likewise: the least time between two target assignments of a group.
     pub consumer_assignment_interval_ms: Bounded,
+    /// `group.streams.session.timeout.ms` likewise.
+    pub streams_session_timeout_ms: Bounded,
+    /// `group.streams.heartbeat.interval.ms` likewise.
+    pub streams_heartbeat_interval_ms: Bounded,
+    /// `group.streams.assignment.interval.ms` likewise: the least time between two target assignments of a group.
+    pub streams_assignment_interval_ms: Bounded,
+    /// `group.streams.initial.rebalance.delay.ms`: how long the first assignment of an empty group waits for more members.
+    pub streams_initial_rebalance_delay_ms: Bounded,
+    /// `group.streams.num.standby.replicas`: copies of each task's state.
+    pub streams_num_standby_replicas: Bounded,
+    /// `group.streams.max.size`: members of one streams group.
+    pub streams_max_size: usize,
     /// `group.consumer.max.size`: members of one consumer group.
     pub consumer_max_size: usize,
     /// `group.consumer.assignors`, by name; the first is the default.
@@ -119,6 +131,12 @@ impl Default for GroupCoordinatorConfig {
             consumer_session_timeout_ms: Bounded { default: 45_000, min: 45_000, max: 60_000 },
             consumer_heartbeat_interval_ms: Bounded { default: 5_000, min: 5_000, max: 15_000 },
             consumer_assignment_interval_ms: Bounded { default: 1_000, min: 0, max: 15_000 },
+            streams_session_timeout_ms: Bounded { default: 45_000, min: 45_000, max: 60_000 },
+            streams_heartbeat_interval_ms: Bounded { default: 5_000, min: 5_000, max: 15_000 },
+            streams_assignment_interval_ms: Bounded { default: 1_000, min: 0, max: 15_000 },
+            streams_initial_rebalance_delay_ms: Bounded { default: 3_000, min: 0, max: i32::MAX },
+            streams_num_standby_replicas: Bounded { default: 0, min: 0, max: 2 },
+            streams_max_size: i32::MAX as usize,
             consumer_max_size: i32::MAX as usize,
             consumer_assignors: vec!["uniform".to_owned(), "range".to_owned()],
             consumer_migration_policy: MigrationPolicy::Bidirectional,

@@ -3,6 +3,7 @@
 use super::consumer::CommitPermission;
 use super::offsets::OffsetAndMetadata;
 use super::share::SHARE_PROTOCOL_TYPE;
+use super::streams::{self, StreamsGroup};
 use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, ClassicGroupState, ConsumerGroup, ShareGroup};
 use crate::protocol::error_code::ErrorCode;
 
@@ -56,6 +57,7 @@ pub enum Group {
     Classic(ClassicGroup),
     Consumer(Box<ConsumerGroup>),
     Share(Box<ShareGroup>),
+    Streams(Box<StreamsGroup>),
 }
 
 impl Group {
@@ -64,6 +66,7 @@ impl Group {
             Group::Classic(_) => GroupType::Classic,
             Group::Consumer(_) => GroupType::Consumer,
             Group::Share(_) => GroupType::Share,
+            Group::Streams(_) => GroupType::Streams,
         }
     }
 
@@ -72,6 +75,7 @@ impl Group {
             Group::Classic(group) => group.group_id(),
             Group::Consumer(group) => group.group_id(),
             Group::Share(group) => group.group_id(),
+            Group::Streams(group) => &group.group_id,
         }
     }
 
@@ -81,6 +85,7 @@ impl Group {
             Group::Classic(group) => group.state().name(),
             Group::Consumer(group) => group.state().name(),
             Group::Share(group) => group.state_name(),
+            Group::Streams(group) => group.state().name(),
         }
     }
 
@@ -90,6 +95,7 @@ impl Group {
             Group::Classic(group) => group.is_in(ClassicGroupState::Empty),
             Group::Consumer(group) => group.is_empty(),
             Group::Share(group) => group.is_empty(),
+            Group::Streams(group) => group.is_empty(),
         }
     }
 
@@ -98,6 +104,7 @@ impl Group {
             Group::Classic(group) => group.protocol_type().unwrap_or(""),
             Group::Consumer(_) => CONSUMER_PROTOCOL_TYPE,
             Group::Share(_) => SHARE_PROTOCOL_TYPE,
+            Group::Streams(_) => streams::PROTOCOL_TYPE,
         }
     }
 
@@ -107,6 +114,7 @@ impl Group {
             Group::Classic(group) => group.is_subscribed_to_topic(topic),
             Group::Consumer(group) => group.common().subscribed_topics().contains(topic),
             Group::Share(group) => group.common().subscribed_topics().contains(topic),
+            Group::Streams(group) => group.is_subscribed_to(topic),
         }
     }
 
@@ -117,6 +125,7 @@ impl Group {
             Group::Classic(_) => {}
             Group::Consumer(group) => group.common.request_metadata_refresh(),
             Group::Share(group) => group.common.request_metadata_refresh(),
+            Group::Streams(group) => group.request_metadata_refresh(),
         }
     }
 
@@ -137,6 +146,7 @@ impl Group {
             Group::Consumer(group) => group.validate_offset_commit(member_id, group_instance_id, epoch, is_transactional, api_version),
             // Its offsets are the share coordinator's.
             Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
+            Group::Streams(group) => group.validate_offset_commit(member_id, group_instance_id, epoch, is_transactional, api_version),
         }
     }
 
@@ -147,6 +157,7 @@ impl Group {
             Group::Classic(_) => Ok(()),
             Group::Consumer(group) => group.validate_offset_fetch(member_id, member_epoch),
             Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
+            Group::Streams(group) => group.validate_offset_fetch(member_id, member_epoch),
         }
     }
 
@@ -156,6 +167,7 @@ impl Group {
             Group::Classic(group) => group.validate_offset_delete(),
             Group::Consumer(_) => Ok(()),
             Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
+            Group::Consumer(_) | Group::Streams(_) => Ok(()),
         }
     }
 
@@ -172,7 +184,7 @@ impl Group {
     pub(super) fn is_offset_expired(&self, topic: &str, offset: &OffsetAndMetadata, now_ms: i64, retention_ms: i64) -> bool {
         match self {
             Group::Classic(group) => group.is_offset_expired(topic, offset, now_ms, retention_ms),
-            Group::Consumer(_) => {
+            Group::Consumer(_) | Group::Streams(_) => {
                 !self.is_subscribed_to_topic(topic) && offset.has_expired(offset.commit_timestamp_ms, now_ms, retention_ms)
             }
             Group::Share(_) => false,

@@ -6,7 +6,8 @@
 //! once the records are committed. The groups are of several types ([`Group`]), of one type each at a time:
 //! - classic groups (in this directory): a rebalance in progress, who joins and who waits, is lost with its coordinator, and clients start
 //!   over; the outcome becomes durable as a group metadata record when the leader's assignment arrives;
-//! - consumer groups ([`consumer`], KIP-848), share groups ([`share`], KIP-932), on what they have in common ([`modern`]): everything is durable, only replay changes it.
+//! - consumer groups ([`consumer`], KIP-848), share groups ([`share`], KIP-932), streams groups ([`streams`], KIP-1071), on what they have
+//!   in common ([`modern`]): everything is durable, only replay changes it.
 //!
 //! A request for one type at a group of another is answered as if there were no such group, or as the types' migration demands.
 //!
@@ -29,6 +30,7 @@ mod offsets;
 mod rebalance;
 pub mod records;
 pub mod share;
+pub mod streams;
 mod subscription;
 mod sync;
 mod transactions;
@@ -156,6 +158,8 @@ enum TimerKey {
     Session { group_id: String, member_id: String },
     /// The time a member of a group that is not classic has to give up what it has to.
     Rebalance { group_id: String, member_id: String },
+    /// The first assignment of a streams group waits for more members.
+    InitialRebalance { group_id: String },
     /// A classic member of a consumer group is to join again.
     ClassicJoin { group_id: String, member_id: String },
     /// A classic member of a consumer group is to ask for its assignment.
@@ -174,6 +178,8 @@ enum TimerAction {
         generation_id: i32,
     },
     ExpireOffsets,
+    /// The members that have come so far are given their tasks.
+    InitialRebalance,
     /// The member goes.
     Fence,
     /// The member goes if it still is in this epoch.
@@ -289,6 +295,27 @@ impl GroupShard {
         i64::from(self.group_setting(group_id, "consumer.assignment.interval.ms", self.config.consumer_assignment_interval_ms))
     }
 
+    fn streams_session_timeout_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "streams.session.timeout.ms", self.config.streams_session_timeout_ms)
+    }
+
+    /// How often members of this streams group are told to heartbeat.
+    pub fn streams_heartbeat_interval_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "streams.heartbeat.interval.ms", self.config.streams_heartbeat_interval_ms)
+    }
+
+    fn streams_assignment_interval_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "streams.assignment.interval.ms", self.config.streams_assignment_interval_ms)
+    }
+
+    fn streams_initial_rebalance_delay_ms(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "streams.initial.rebalance.delay.ms", self.config.streams_initial_rebalance_delay_ms)
+    }
+
+    fn streams_num_standby_replicas(&self, group_id: &str) -> i32 {
+        self.group_setting(group_id, "streams.num.standby.replicas", self.config.streams_num_standby_replicas)
+    }
+
     /// Runs `act` on a classic group, if there still is one.
     fn with_group(&mut self, now: Now, group_id: &str, act: impl FnOnce(&mut ClassicGroup, &mut Step<'_>)) -> Effects {
         let Some(Group::Classic(group)) = self.groups.get_mut(group_id) else { return Effects::default() };
@@ -315,6 +342,7 @@ impl GroupShard {
         match self.groups.get(group_id) {
             Some(Group::Consumer(_)) => self.fence_consumer_member(now, group_id, member_id, reason),
             Some(Group::Share(_)) => self.fence_share_member(group_id, member_id, reason),
+            Some(Group::Streams(_)) => self.fence_streams_member(group_id, member_id, reason),
             Some(Group::Classic(_)) | None => Effects::default(),
         }
     }
@@ -325,6 +353,7 @@ impl GroupShard {
             Some(Group::Consumer(_)) => self.end_consumer_rebalance(now, group_id, member_id, member_epoch),
             // Members of share groups have nothing to give up.
             Some(Group::Classic(_) | Group::Share(_)) | None => Effects::default(),
+            Some(Group::Streams(_)) => self.end_streams_rebalance(group_id, member_id, member_epoch),
         }
     }
 
@@ -390,6 +419,7 @@ impl Shard for GroupShard {
                 self.end_rebalance_by_timer(now, &group_id, &member_id, member_epoch)
             }
             (TimerKey::Rebalance { .. }, _) => Effects::default(),
+            (TimerKey::InitialRebalance { group_id }, _) => self.initial_streams_rebalance(now, &group_id),
             (TimerKey::ClassicJoin { group_id, member_id }, _) => {
                 self.fence_by_timer(now, &group_id, &member_id, "the classic member failed to join within the rebalance timeout")
             }
@@ -437,7 +467,7 @@ impl Shard for GroupShard {
                 }
                 GroupType::Consumer => self.on_consumer_group_loaded(now, &group_id),
                 GroupType::Share => self.on_share_group_loaded(now, &group_id),
-                GroupType::Streams => {}
+                GroupType::Streams => self.on_streams_group_loaded(now, &group_id),
             }
         }
         self.schedule_expiration(now);

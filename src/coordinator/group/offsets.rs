@@ -218,6 +218,12 @@ impl GroupShard {
             | GroupRecord::ShareGroupTargetAssignmentMember(..)
             | GroupRecord::ShareGroupCurrentMemberAssignment(..)
             | GroupRecord::ShareGroupStatePartitionMetadata(..) => self.replay_share_group(record),
+            GroupRecord::StreamsGroupMetadata(..)
+            | GroupRecord::StreamsGroupMemberMetadata(..)
+            | GroupRecord::StreamsGroupTargetAssignmentMetadata(..)
+            | GroupRecord::StreamsGroupTargetAssignmentMember(..)
+            | GroupRecord::StreamsGroupCurrentMemberAssignment(..)
+            | GroupRecord::StreamsGroupTopology(..) => self.replay_streams_group(record),
         }
     }
 
@@ -241,7 +247,7 @@ impl GroupShard {
                     ErrorCode::OffsetMetadataTooLarge
                 } else {
                     // One partition that the member may not commit refuses them all, as in Kafka.
-                    permission.check(topic.topic_id, partition.partition_index)?;
+                    permission.check(&topic.name, topic.topic_id, partition.partition_index)?;
                     let offset = OffsetAndMetadata {
                         record_offset: -1,
                         committed_offset: partition.committed_offset,

@@ -17,6 +17,10 @@ use crate::protocol::messages::{
     ShareGroupMemberMetadataKey, ShareGroupMemberMetadataValue, ShareGroupMetadataKey, ShareGroupMetadataValue,
     ShareGroupStatePartitionMetadataKey, ShareGroupStatePartitionMetadataValue, ShareGroupTargetAssignmentMemberKey,
     ShareGroupTargetAssignmentMemberValue, ShareGroupTargetAssignmentMetadataKey, ShareGroupTargetAssignmentMetadataValue,
+    StreamsGroupCurrentMemberAssignmentKey, StreamsGroupCurrentMemberAssignmentValue, StreamsGroupMemberMetadataKey,
+    StreamsGroupMemberMetadataValue, StreamsGroupMetadataKey, StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberKey,
+    StreamsGroupTargetAssignmentMemberValue, StreamsGroupTargetAssignmentMetadataKey, StreamsGroupTargetAssignmentMetadataValue,
+    StreamsGroupTopologyKey, StreamsGroupTopologyValue,
 };
 
 const LEGACY_OFFSET_COMMIT: i16 = 0;
@@ -87,6 +91,12 @@ group_records! {
     ShareGroupCurrentMemberAssignment(ShareGroupCurrentMemberAssignmentKey, ShareGroupCurrentMemberAssignmentValue) = 14, 0;
     ShareGroupStatePartitionMetadata(ShareGroupStatePartitionMetadataKey, ShareGroupStatePartitionMetadataValue) = 15, 0;
     ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue) = 16, 0;
+    StreamsGroupMetadata(StreamsGroupMetadataKey, StreamsGroupMetadataValue) = 17, 0;
+    StreamsGroupMemberMetadata(StreamsGroupMemberMetadataKey, StreamsGroupMemberMetadataValue) = 19, 0;
+    StreamsGroupTargetAssignmentMetadata(StreamsGroupTargetAssignmentMetadataKey, StreamsGroupTargetAssignmentMetadataValue) = 20, 0;
+    StreamsGroupTargetAssignmentMember(StreamsGroupTargetAssignmentMemberKey, StreamsGroupTargetAssignmentMemberValue) = 21, 0;
+    StreamsGroupCurrentMemberAssignment(StreamsGroupCurrentMemberAssignmentKey, StreamsGroupCurrentMemberAssignmentValue) = 22, 0;
+    StreamsGroupTopology(StreamsGroupTopologyKey, StreamsGroupTopologyValue) = 23, 0;
 }
 
 fn legacy_offset_commit(key: LegacyOffsetCommitKey, value: Option<Bytes>) -> Result<GroupRecord, DecodeError> {
@@ -163,6 +173,7 @@ pub(super) fn group_tombstones(group: &Group, records: &mut Vec<GroupRecord>) {
         Group::Classic(group) => records.push(group_metadata_tombstone(group.group_id())),
         Group::Consumer(group) => super::consumer::records::group_tombstones(group, None, records),
         Group::Share(group) => super::share::records::group_tombstones(group, records),
+        Group::Streams(group) => records.extend(super::streams::records::remove_group(group)),
     }
 }
 

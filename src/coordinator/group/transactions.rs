@@ -32,7 +32,7 @@ impl GroupShard {
                 let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
                     ErrorCode::OffsetMetadataTooLarge
                 } else {
-                    permission.check(topic_id, partition.partition_index).map_err(illegal_generation)?;
+                    permission.check(&topic.name, topic_id, partition.partition_index).map_err(illegal_generation)?;
                     let offset = OffsetAndMetadata {
                         record_offset: -1,
                         committed_offset: partition.committed_offset,

@@ -1,5 +1,7 @@
 //! May a member of a consumer group commit and read offsets? Source: `validateOffsetCommit`, `validateOffsetFetch` of `ConsumerGroup`.
 
+use std::collections::BTreeMap;
+
 use super::{ConsumerGroup, ConsumerGroupMember};
 use crate::common::uuid::Uuid;
 use crate::protocol::error_code::ErrorCode;
@@ -14,15 +16,26 @@ pub enum CommitPermission {
         member: Box<ConsumerGroupMember>,
         member_epoch: i32,
     },
+    /// What a member of a streams group has, by the topics its tasks read.
+    SinceTaskEpoch {
+        since: BTreeMap<String, BTreeMap<i32, i32>>,
+        member_epoch: i32,
+    },
 }
 
 impl CommitPermission {
-    pub fn check(&self, topic: Uuid, partition: i32) -> Result<(), ErrorCode> {
-        let CommitPermission::SinceEpoch { member, member_epoch } = self else { return Ok(()) };
-        match member.partition_epoch(topic, partition) {
-            Some(since) if *member_epoch >= since => Ok(()),
-            _ => Err(stale(member)),
-        }
+    pub fn check(&self, topic: &str, topic_id: Uuid, partition: i32) -> Result<(), ErrorCode> {
+        let (since, member_epoch, error) = match self {
+            CommitPermission::Everything => return Ok(()),
+            CommitPermission::SinceEpoch { member, member_epoch } => {
+                (member.partition_epoch(topic_id, partition), member_epoch, stale(member))
+            }
+            CommitPermission::SinceTaskEpoch { since, member_epoch } => {
+                let since = since.get(topic).and_then(|partitions| partitions.get(&partition)).copied();
+                (since, member_epoch, ErrorCode::StaleMemberEpoch)
+            }
+        };
+        if since.is_some_and(|since| *member_epoch >= since) { Ok(()) } else { Err(error) }
     }
 }
 
