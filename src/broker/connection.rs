@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
@@ -14,6 +15,7 @@ use super::dispatch::{self, Handled, Reply};
 use super::request_context::{ConnectionFacts, Principal};
 use super::server::Broker;
 use super::socket::{ReadError, Socket};
+use crate::protocol::api_key::ApiKey;
 
 /// The facts all requests of a connection share.
 #[derive(Clone, Debug)]
@@ -55,14 +57,20 @@ async fn serve_requests(broker: &Arc<Broker>, socket: &mut Socket, peer: &Peer) 
             Err(ReadError::Io(error)) => return debug!(%address, "reading a request failed: {error}"),
             Err(error) => return complain(broker, address, &error),
         };
+        let arrived = Instant::now();
+        let api_key = api_key(&frame);
         let Handled { reply, throttle_ms } = match dispatch::handle(broker, peer, frame).await {
             Ok(handled) => handled,
             Err(error) => return complain(broker, address, &error),
         };
         match reply {
             Reply::Frame(frame) => {
+                let handled = Instant::now();
                 if let Err(error) = socket.write_frame(frame).await {
                     return debug!(%address, "writing a response failed: {error}");
+                }
+                if let Some(api_key) = api_key {
+                    broker.metrics.requests.sent(api_key, handled.elapsed(), arrived.elapsed());
                 }
             }
             Reply::Nothing => {}
@@ -82,4 +90,10 @@ fn complain(broker: &Broker, address: SocketAddr, error: &dyn std::fmt::Display)
         Some(silenced) => warn!("closing the connection from {address}: {error} ({silenced} more were closed since the last warnings)"),
         None => debug!("closing the connection from {address}: {error}"),
     }
+}
+
+/// The API that a frame claims to be for.
+fn api_key(frame: &Bytes) -> Option<ApiKey> {
+    let code = frame.first_chunk::<2>()?;
+    ApiKey::from_code(i16::from_be_bytes(*code))
 }

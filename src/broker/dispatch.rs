@@ -10,13 +10,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::connection::Peer;
 use super::handlers;
 use super::quota::Measured;
-use super::request_context::RequestContext;
+use super::request_context::{RequestContext, Waited};
 use super::server::Broker;
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::codec::{DecodeError, EncodeError, Message, Reader};
@@ -86,6 +87,7 @@ macro_rules! served_apis {
                     let throttle_ms = broker.quotas.settle(ctx, answer.has_response());
                     IntoReply::set_throttle_time_ms(&mut answer, throttle_ms);
                 }
+                answer.visit_error_codes(&mut |code| broker.metrics.requests.answered(ctx.api_key, code));
                 answer.into_reply(ctx)
             }),
         }),*];
@@ -200,6 +202,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> R
         connection: Arc::clone(&peer.connection),
         request_bytes: bytes,
         account: broker.quotas.account(),
+        waited: Waited::default(),
     };
     let api = served(api_key).ok_or(DispatchError::UnsupportedVersion { key: api_key, version })?;
     if !(api.min..=api.max).contains(&version) {
@@ -210,14 +213,16 @@ pub(crate) async fn handle(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> R
         let reply = handlers::api_versions::unsupported_version().into_reply(&ctx)?;
         return Ok(Handled { reply, throttle_ms: 0 });
     }
+    let started = Instant::now();
     let work = (api.handle)(broker, &ctx, reader.into_rest());
-    match &ctx.account {
-        None => Ok(Handled { reply: work.await?, throttle_ms: 0 }),
+    let handled = match &ctx.account {
+        None => work.await.map(|reply| Handled { reply, throttle_ms: 0 }),
         Some(account) => {
-            let reply = Measured::new(work, Arc::clone(account)).await?;
-            Ok(Handled { reply, throttle_ms: broker.quotas.settle(&ctx, true) })
+            Measured::new(work, Arc::clone(account)).await.map(|reply| Handled { reply, throttle_ms: broker.quotas.settle(&ctx, true) })
         }
-    }
+    };
+    broker.metrics.requests.handled(api_key, version, bytes, started.elapsed(), ctx.waited.duration());
+    handled
 }
 
 /// What a handler may return: a response, or a decision about the connection.
@@ -229,6 +234,9 @@ pub(crate) trait IntoReply {
 
     /// Tells the client its throttle time.
     fn set_throttle_time_ms(&mut self, throttle_ms: u32);
+
+    /// Visits every error code of the response.
+    fn visit_error_codes(&self, visit: &mut dyn FnMut(i16));
 }
 
 impl<M: Message> IntoReply for M {
@@ -244,6 +252,10 @@ impl<M: Message> IntoReply for M {
 
     fn set_throttle_time_ms(&mut self, throttle_ms: u32) {
         Message::set_throttle_time_ms(self, i32::try_from(throttle_ms).unwrap_or(i32::MAX));
+    }
+
+    fn visit_error_codes(&self, visit: &mut dyn FnMut(i16)) {
+        self.each_error_code(visit);
     }
 }
 
@@ -271,6 +283,12 @@ impl<M: Message> IntoReply for Answer<M> {
     fn set_throttle_time_ms(&mut self, throttle_ms: u32) {
         if let Answer::Response(response) = self {
             IntoReply::set_throttle_time_ms(response, throttle_ms);
+        }
+    }
+
+    fn visit_error_codes(&self, visit: &mut dyn FnMut(i16)) {
+        if let Answer::Response(response) = self {
+            response.each_error_code(visit);
         }
     }
 }

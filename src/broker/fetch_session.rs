@@ -116,6 +116,12 @@ impl FetchSessions {
         FetchSessions { max_sessions, state: Mutex::new(State { slots: HashMap::new(), random }) }
     }
 
+    /// How many sessions there are, and partitions in them.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.slots.len(), state.slots.values().map(|slot| slot.size).sum())
+    }
+
     /// Understands a request's session fields. `requested` are the partitions it names, `forgotten` those it drops from the session.
     pub(crate) fn open(
         &self,

@@ -56,6 +56,15 @@ pub(crate) struct GroupCoordinator {
     tasks: tokio::runtime::Handle,
 }
 
+/// An offset that a group has committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupOffset {
+    pub(crate) group_id: String,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
 impl GroupCoordinator {
     /// A coordinator without shards; they come with the first metadata. Must be called within a tokio runtime.
     pub(crate) fn new(config: &BrokerConfig, clock: Arc<dyn Clock>, replicas: Arc<Replicas>) -> GroupCoordinator {
@@ -334,6 +343,24 @@ impl GroupCoordinator {
             }
         }
         Ok(groups)
+    }
+
+    /// Every offset committed by the groups here; those of shards that are being loaded are left out.
+    pub(crate) async fn committed_offsets(&self) -> Vec<GroupOffset> {
+        let mut all = Vec::new();
+        for partition in self.runtime.partitions() {
+            let read = self.runtime.read(partition, |shard| {
+                let committed = shard.offsets().iter().map(|(group, topic, partition, committed)| GroupOffset {
+                    group_id: group.to_owned(),
+                    topic: topic.to_owned(),
+                    partition,
+                    offset: committed.committed_offset,
+                });
+                committed.collect::<Vec<_>>()
+            });
+            all.extend(read.await.unwrap_or_default());
+        }
+        all
     }
 
     pub(crate) async fn delete_groups(&self, group_ids: Vec<String>) -> Vec<DeletableGroupResult> {

@@ -139,6 +139,7 @@ fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener
 /// Accepts connections of one listener until the broker shuts down, and returns when the last of them has ended.
 pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc<str>, admissions: Arc<Admissions>) {
     let principal = Arc::new(Principal::anonymous());
+    let listener_metrics = broker.metrics.listener(&name);
     let mut shutdown = broker.shutdown_signal();
     let mut connections = JoinSet::new();
     loop {
@@ -167,9 +168,10 @@ pub(crate) async fn accept(broker: Arc<Broker>, listener: TcpListener, name: Arc
                             connection: Arc::default(),
                         };
                         let broker = Arc::clone(&broker);
+                        let counted = listener_metrics.opened();
                         connections.spawn(async move {
                             connection::serve(broker, stream, peer).await;
-                            drop(place);
+                            drop((place, counted));
                         });
                     }
                     Err(Admission::Throttled { ms }) => {

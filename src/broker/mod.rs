@@ -16,6 +16,7 @@ mod housekeeping;
 mod leader_endpoints;
 mod listener;
 mod loggers;
+mod metrics;
 mod producer_ids;
 pub mod quorum;
 mod quota;

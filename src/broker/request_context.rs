@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::quota::Account;
 use crate::common::uuid::Uuid;
@@ -25,6 +27,28 @@ pub struct RequestContext {
     pub request_bytes: usize,
     /// What the request uses, where anybody has a quota.
     pub(crate) account: Option<Arc<Account>>,
+    /// How long the request has waited for other replicas or for data so far.
+    pub waited: Waited,
+}
+
+/// A time that its owner's readers may lengthen.
+#[derive(Debug, Default)]
+pub struct Waited(AtomicU64);
+
+impl Waited {
+    pub fn add(&self, wait: Duration) {
+        self.0.fetch_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub fn duration(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Clone for Waited {
+    fn clone(&self) -> Waited {
+        Waited(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
 }
 
 impl RequestContext {

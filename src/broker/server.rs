@@ -20,6 +20,7 @@ use super::fetch_session::FetchSessions;
 use super::group_coordinator::GroupCoordinator;
 use super::housekeeping;
 use super::listener::{self, Admissions, SocketOptions};
+use super::metrics::{self, Metrics};
 use super::producer_ids::ProducerIds;
 use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
 use super::quota::Quotas;
@@ -67,6 +68,7 @@ pub struct Broker {
     pub(crate) shares: Arc<SharePartitions>,
     /// Turns of appends that may take long to check: as many as there are processors.
     pub(crate) heavy_appends: Semaphore,
+    pub(crate) metrics: Metrics,
     shutdown: watch::Sender<bool>,
 }
 
@@ -94,6 +96,11 @@ impl Broker {
     /// Becomes true when the broker stops serving.
     pub(crate) fn shutdown_signal(&self) -> watch::Receiver<bool> {
         self.shutdown.subscribe()
+    }
+
+    /// Is the broker about to end?
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.shutdown.borrow()
     }
 
     /// Tells listeners and connections to end.
@@ -131,6 +138,8 @@ pub struct Server {
     address: String,
     accepting: JoinSet<()>,
     housekeeping: JoinSet<()>,
+    /// Serves the metrics until the node has ended.
+    _metrics: JoinSet<()>,
 }
 
 /// A listener that is bound, and what clients are told of it.
@@ -181,6 +190,7 @@ impl Server {
         log_dirs.load(&|topic| dynamic_config.log_config(image, topic));
 
         let bound = bind(&config).await?;
+        let metrics_listeners = bind_metrics(&config).await?;
         let advertised = advertise(&config, &bound);
         let address = advertised.first().map(|endpoint| host_and_port(&endpoint.host, endpoint.port)).unwrap_or_default();
 
@@ -234,6 +244,7 @@ impl Server {
             fetch_sessions: FetchSessions::new(slots, random),
             producer_ids,
             shutdown: watch::Sender::new(false),
+            metrics: Metrics::default(),
             dynamic_config,
             clock,
             cluster_id,
@@ -259,7 +270,11 @@ impl Server {
             }
         }
         let housekeeping = housekeeping::start(&config, &broker);
-        Ok(Server { broker, address, accepting, housekeeping })
+        let mut metrics = JoinSet::new();
+        for listener in metrics_listeners {
+            metrics.spawn(metrics::endpoint::serve(Arc::clone(&broker), listener));
+        }
+        Ok(Server { broker, address, accepting, housekeeping, _metrics: metrics })
     }
 
     /// What clients connect to, as `host:port`.
@@ -337,6 +352,22 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {
         bound.push(Bound { name: endpoint.listener.as_str().into(), sockets, port });
     }
     Ok(bound)
+}
+
+/// Binds the endpoint for metrics, if there is to be one, and says where it is.
+async fn bind_metrics(config: &BrokerConfig) -> Result<Vec<TcpListener>, StartError> {
+    let Some(address) = config.originals().get(metrics::endpoint::LISTENER_CONFIG).filter(|address| !address.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let invalid = || StartError::Config(format!("{}={address}: expected HOST:PORT", metrics::endpoint::LISTENER_CONFIG));
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    let port: u16 = port.parse().map_err(|_| invalid())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let failed = |source| StartError::Listen { address: address.clone(), source };
+    let listeners = listener::bind(Some(host), port, SocketOptions::of(config)).await.map_err(failed)?;
+    let port = listeners[0].local_addr().map_err(failed)?.port();
+    info!("metrics on http://{}/metrics", host_and_port(if host.is_empty() { "localhost" } else { host }, port));
+    Ok(listeners)
 }
 
 /// As bootstrap.servers takes it: an IPv6 address in brackets.

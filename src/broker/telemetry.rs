@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use regex::Regex;
 use tracing::{debug, warn};
 
@@ -364,8 +363,10 @@ impl Publisher for Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::broker::request_context::{ConnectionFacts, Principal};
+    use crate::broker::request_context::{ConnectionFacts, Principal, Waited};
     use crate::common::clock::ManualClock;
     use crate::metadata::image::Provenance;
     use crate::metadata::record::MetadataRecord;
@@ -386,6 +387,7 @@ mod tests {
             connection: Arc::new(connection),
             request_bytes: 0,
             account: None,
+            waited: Waited::default(),
         }
     }
 

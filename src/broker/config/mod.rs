@@ -446,7 +446,8 @@ impl BrokerConfig {
 /// Names the keys that mean nothing to a node.
 fn warnings(originals: &BTreeMap<String, String>) -> Vec<String> {
     let prefixes = ["listener.name.", "config.providers.", "rsm.config.", "rlmm.config.", "sasl.", "ssl.", "confluent."];
-    let known = |name: &str| config::broker().get(name).is_some() || prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let ours = super::metrics::endpoint::LISTENER_CONFIG;
+    let known = |name: &str| name == ours || config::broker().get(name).is_some() || prefixes.iter().any(|prefix| name.starts_with(prefix));
     originals.keys().filter(|name| !known(name)).map(|name| format!("unknown configuration '{name}' is ignored")).collect()
 }
 

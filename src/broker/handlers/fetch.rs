@@ -10,7 +10,7 @@
 //! a partition's replicas.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::fetch_session::{TopicKey, WantedPartition};
 use crate::broker::leader_endpoints;
@@ -85,7 +85,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         },
         from_replica: replica_id >= 0,
     };
-    let results = read_or_wait(broker, &context.wanted, &limits, request.max_wait_ms).await;
+    let results = read_or_wait(broker, ctx, &context.wanted, &limits, request.max_wait_ms).await;
 
     if ctx.account.is_some() {
         let throttle_ms = broker.quotas.settle_fetch(ctx, response_bytes(&results));
@@ -95,11 +95,19 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         }
     }
     let (session_id, results) = broker.fetch_sessions.close(&context, results, broker.clock.monotonic_ms());
-    respond(&broker.image(), ctx, session_id, results)
+    let image = broker.image();
+    count(broker, &image, &results);
+    respond(&image, ctx, session_id, results)
 }
 
 /// Reads until there is enough to answer, or the time is up.
-async fn read_or_wait(broker: &Broker, wanted: &[WantedPartition], limits: &Limits, max_wait_ms: i32) -> Vec<(TopicKey, PartitionData)> {
+async fn read_or_wait(
+    broker: &Broker,
+    ctx: &RequestContext,
+    wanted: &[WantedPartition],
+    limits: &Limits,
+    max_wait_ms: i32,
+) -> Vec<(TopicKey, PartitionData)> {
     let enough = |pass: &Pass| pass.urgent || pass.bytes >= limits.min_bytes;
     let partitions = find(broker, wanted);
     let pass = read(wanted, &partitions, limits);
@@ -115,7 +123,10 @@ async fn read_or_wait(broker: &Broker, wanted: &[WantedPartition], limits: &Limi
         if enough(&pass) {
             return pass.results;
         }
-        if tokio::time::timeout_at(deadline, waiter.woken()).await.is_err() {
+        let asleep = Instant::now();
+        let woken = tokio::time::timeout_at(deadline, waiter.woken()).await;
+        ctx.waited.add(asleep.elapsed());
+        if woken.is_err() {
             return read(wanted, &partitions, limits).results;
         }
     }
@@ -209,6 +220,22 @@ fn response_bytes(results: &[(TopicKey, PartitionData)]) -> usize {
     /// What a partition has beside its records.
     const PARTITION_BYTES: usize = 50;
     results.iter().map(|(_, data)| PARTITION_BYTES + data.records.as_ref().map_or(0, Records::len)).sum()
+}
+
+/// Counts what each topic's readers get.
+fn count(broker: &Broker, image: &MetadataImage, results: &[(TopicKey, PartitionData)]) {
+    for of_topic in results.chunk_by(|a, b| a.0 == b.0) {
+        let topic = match &of_topic[0].0 {
+            TopicKey::Name(name) => image.topics.topic(name),
+            TopicKey::Id(id) => image.topics.topic_by_id(*id),
+        };
+        let Some(topic) = topic else { continue };
+        let counters = broker.metrics.topics.of(&topic.name);
+        for (_, data) in of_topic {
+            let bytes = data.records.as_ref().map_or(0, Records::len);
+            counters.fetched((data.error_code == ErrorCode::None.code()).then_some(bytes));
+        }
+    }
 }
 
 fn respond(image: &MetadataImage, ctx: &RequestContext, session_id: i32, results: Vec<(TopicKey, PartitionData)>) -> FetchResponse {

@@ -98,7 +98,9 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         return without_response(&responses);
     }
     if !pending.is_empty() {
+        let started = Instant::now();
         wait_for_replicas(&mut responses, pending, request.timeout_ms).await;
+        ctx.waited.add(started.elapsed());
     }
     let node_endpoints = name_leaders(&broker.image(), ctx, &mut responses);
     Answer::Response(ProduceResponse { responses, node_endpoints, ..Default::default() })
@@ -231,10 +233,13 @@ async fn append_topic(
     if topic_name::is_internal(&response.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
         refusal = refusal.or(Some(ErrorCode::InvalidTopicException));
     }
+    let exists = image.topics.topic(&response.name).is_some();
+    let counters = exists.then(|| broker.metrics.topics.of(&response.name));
     for data in topic.partition_data {
         let index = data.index;
         let partition_at = response.partition_responses.len();
         let is_heavy = is_heavy(&data);
+        let bytes = data.records.as_ref().map_or(0, Records::len);
         let appended = match refusal {
             Some(code) => Err(code.into()),
             None => {
@@ -255,8 +260,11 @@ async fn append_topic(
                 }
             }
         };
+        if let Some(counters) = &counters {
+            counters.produced(bytes, appended.as_ref().ok().map(|appended| appended.records));
+        }
         response.partition_responses.push(match appended {
-            Ok((appended, wait_for)) => {
+            Ok(Appended { response: appended, wait_for, .. }) => {
                 pending.extend(wait_for.map(|(partition, leader_epoch, last_offset)| Pending {
                     partition,
                     topic_at,
@@ -279,7 +287,14 @@ fn is_heavy(data: &PartitionProduceData) -> bool {
         && BatchHeader::parse(records).is_ok_and(|header| header.compression().is_ok_and(|codec| codec != Compression::None))
 }
 
-type Appended = (PartitionProduceResponse, Option<(Arc<Partition>, i32, i64)>);
+/// What became of one partition's records.
+struct Appended {
+    response: PartitionProduceResponse,
+    /// How many were appended.
+    records: usize,
+    /// The partition, its leader epoch and the last offset, if that is still to be replicated.
+    wait_for: Option<(Arc<Partition>, i32, i64)>,
+}
 
 fn append_partition(
     broker: &Broker,
@@ -313,7 +328,10 @@ fn append_partition(
         ..Default::default()
     };
     let replicated = acks != -1 || partition.is_replicated(info.last_offset, leader_epoch)?;
-    Ok((response, (!replicated).then_some((partition, leader_epoch, info.last_offset))))
+    let wait_for = (!replicated).then_some((partition, leader_epoch, info.last_offset));
+    // What the log had already is not counted again.
+    let records = if info.duplicate { 0 } else { usize::try_from(info.record_count).unwrap_or(0) };
+    Ok(Appended { response, records, wait_for })
 }
 
 /// What a produce request may carry for one partition: one batch of magic 2.

@@ -157,6 +157,11 @@ impl ControllerHandle {
         self.broker_epoch.load(Ordering::SeqCst)
     }
 
+    /// Has the controller failed beyond repair?
+    pub fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
     /// Waits until the controller has failed beyond repair (a disk error, a record it does not understand), and says why. The
     /// node must stop then. Never returns when the controller is closed in good order.
     pub async fn failed(&self) -> String {

@@ -101,6 +101,14 @@ impl Offsets {
         topics.flat_map(|(topic, partitions)| partitions.iter().map(|(&partition, offset)| (topic.as_str(), partition, offset)))
     }
 
+    /// Every committed offset, with its group, topic and partition.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, i32, &OffsetAndMetadata)> {
+        self.committed
+            .0
+            .keys()
+            .flat_map(|group| self.of_group(group).map(move |(topic, partition, offset)| (group.as_str(), topic, partition, offset)))
+    }
+
     pub fn has_any(&self, group: &str) -> bool {
         self.committed.0.contains_key(group)
     }

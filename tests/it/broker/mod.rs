@@ -3,6 +3,7 @@
 mod admin;
 mod apis;
 mod hostile;
+mod metrics;
 mod restart;
 mod start;
 
