@@ -196,7 +196,7 @@ impl FetchSessions {
 
     /// Makes a session when there is room for one; 0 otherwise.
     fn create(&self, wanted: &[WantedPartition], results: &[(TopicKey, PartitionData)], uses_topic_ids: bool, now_ms: u64) -> i32 {
-        if wanted.is_empty() || self.max_sessions == 0 {
+        if self.max_sessions == 0 {
             return NO_SESSION;
         }
         let mut state = lock(&self.state);

@@ -19,9 +19,17 @@ impl Controller {
         let election = match request.election_type {
             0 => Election::Preferred,
             1 => Election::Unclean,
-            _ => {
-                let error_code = ErrorCode::InvalidRequest.code();
-                return Outcome::without_records(ElectLeadersResponse { error_code, ..Default::default() });
+            unknown => {
+                let error = ApiError::new(ErrorCode::InvalidRequest, format!("Unknown election type {unknown}"));
+                let topics = request.topic_partitions.iter().flatten();
+                let results = topics.map(|topic| ReplicaElectionResult {
+                    topic: topic.topic.clone(),
+                    partition_result: topic.partitions.iter().map(|&index| partition_result(index, error.clone())).collect(),
+                    ..Default::default()
+                });
+                let error_code = error.code.code();
+                let replica_election_results = results.collect();
+                return Outcome::without_records(ElectLeadersResponse { error_code, replica_election_results, ..Default::default() });
             }
         };
         let mut records = Vec::new();

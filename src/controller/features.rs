@@ -38,6 +38,8 @@ impl Controller {
                 let results = request.feature_updates.iter().filter(|_| api_version <= 1);
                 let results = results.map(|update| update_features_response::UpdatableFeatureResult {
                     feature: update.feature.clone(),
+                    // What Java prints for an error without a message is its name.
+                    error_message: Some("NONE".to_owned()),
                     ..Default::default()
                 });
                 let response = UpdateFeaturesResponse { results: results.collect(), error_message: None, ..Default::default() };

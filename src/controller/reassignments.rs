@@ -44,7 +44,7 @@ impl Controller {
         let response = AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
             responses: responses.collect(),
-            error_message: None,
+            error_message: request.topics.is_empty().then(String::new),
             ..Default::default()
         };
         Outcome { records, response }
@@ -73,7 +73,7 @@ impl Controller {
     fn cancel(&self, topic: &TopicImage, change: PartitionChange<'_>) -> Result<Option<VersionedRecord>, ApiError> {
         let partition = change.partition;
         if !partition.is_reassigning() {
-            return Err(ApiError::generic(ErrorCode::NoReassignmentInProgress));
+            return Err(ApiError { code: ErrorCode::NoReassignmentInProgress, message: None });
         }
         let stays = |id: &i32| !partition.adding_replicas.contains(id);
         let replicas: Vec<i32> = partition.replicas.iter().copied().filter(stays).collect();

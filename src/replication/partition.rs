@@ -174,7 +174,7 @@ impl Partition {
         let state = self.state();
         let log = state.leader_log(self.broker_id).map_err(PartitionAppendError::Refused)?;
         let isr = &state.registration.isr;
-        if required_acks == -1 && (isr.len() as i64) < i64::from(log.config().min_insync_replicas) {
+        if required_acks == -1 && (isr.len() as i64) < state.effective_min_insync_replicas(log) {
             return Err(PartitionAppendError::Refused(ErrorCode::NotEnoughReplicas));
         }
         let appended = log.append_in_transaction(records, state.registration.leader_epoch, origin, transaction);
@@ -214,7 +214,7 @@ impl Partition {
         if log.high_watermark() <= last_offset {
             return Ok(false);
         }
-        if (state.registration.isr.len() as i64) < i64::from(log.config().min_insync_replicas) {
+        if (state.registration.isr.len() as i64) < state.effective_min_insync_replicas(log) {
             return Err(ErrorCode::NotEnoughReplicasAfterAppend);
         }
         Ok(true)
@@ -340,6 +340,11 @@ impl State {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
         self.log.as_ref().ok_or(ErrorCode::KafkaStorageError)
+    }
+
+    /// `min.insync.replicas`, but never more than there are replicas. Source: `Partition.effectiveMinIsr`.
+    fn effective_min_insync_replicas(&self, log: &Log) -> i64 {
+        i64::from(log.config().min_insync_replicas).min(self.registration.replicas.len() as i64)
     }
 
     /// The client's belief about the leader epoch against ours (KIP-320).

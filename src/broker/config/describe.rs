@@ -77,7 +77,7 @@ impl Describer<'_> {
         let name = resource.resource_name.as_str();
         let invalid_request = |message: String| Err((ErrorCode::InvalidRequest, Some(message)));
         let Some(type_) = ConfigResourceType::from_code(resource.resource_type) else {
-            return invalid_request(format!("Unexpected resource type UNKNOWN for resource {name}"));
+            return invalid_request(ErrorCode::InvalidRequest.message().to_owned());
         };
         let none = Properties::new();
         let set = image.configs.resource(&ConfigResource { type_, name: name.to_owned() }).map_or(&none, |set| set);
@@ -251,9 +251,9 @@ fn synonym(name: &str, value: Option<String>, source: i8) -> DescribeConfigsSyno
     DescribeConfigsSynonym { name: name.to_owned(), value, source, ..Default::default() }
 }
 
-/// The text of a value as it is after parsing, which drops blanks; a value that does not parse is shown as it was set.
+/// The text of a value as it is after parsing, which drops blanks and repetitions; a value that does not parse is shown as it was set.
 fn normalised(definition: &Definition, text: &str) -> String {
-    let value = ConfigValue::parse(definition.name, definition.config_type, text);
+    let value = definition.parse(text).or_else(|_| ConfigValue::parse(definition.name, definition.config_type, text));
     match (definition.config_type, value) {
         (ConfigType::Password, _) | (_, Err(_)) => text.to_owned(),
         (_, Ok(value)) => value.to_text().unwrap_or_default(),

@@ -146,6 +146,14 @@ impl DynamicConfig {
                 return Err(refused(&format!("{count}, value should not be greater than double the current value {old}")));
             }
         }
+        let (old, new_threads) = (current.log_cleaner_threads, new.log_cleaner_threads);
+        if new_threads < 1 {
+            return Err(refused("Log cleaner threads should be at least 1"));
+        } else if new_threads < old / 2 {
+            return Err(refused(&format!("Log cleaner threads cannot be reduced to less than half the current value {old}")));
+        } else if new_threads > old * 2 {
+            return Err(refused(&format!("Log cleaner threads cannot be increased to more than double the current value {old}")));
+        }
         for (name, whole, local) in [
             ("retention.ms", new.log_retention_ms(), new.long("log.local.retention.ms")),
             ("retention.bytes", new.long("log.retention.bytes"), new.long("log.local.retention.bytes")),

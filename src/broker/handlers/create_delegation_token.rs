@@ -20,12 +20,14 @@ pub(crate) async fn handle(
         None | Some("") => (ctx.principal.principal_type.clone(), ctx.principal.name.clone()),
         Some(name) => (request.owner_principal_type.clone().unwrap_or_default(), name.to_owned()),
     };
+    // Version 3 names who asked.
+    let requester = (ctx.api_version >= 3).then(|| ctx.principal.clone());
     CreateDelegationTokenResponse {
         error_code: ErrorCode::DelegationTokenRequestNotAllowed.code(),
         principal_type: owner.0,
         principal_name: owner.1,
-        token_requester_principal_type: ctx.principal.principal_type.clone(),
-        token_requester_principal_name: ctx.principal.name.clone(),
+        token_requester_principal_type: requester.as_ref().map(|it| it.principal_type.clone()).unwrap_or_default(),
+        token_requester_principal_name: requester.as_ref().map(|it| it.name.clone()).unwrap_or_default(),
         issue_timestamp_ms: NO_TIME,
         expiry_timestamp_ms: NO_TIME,
         max_timestamp_ms: NO_TIME,

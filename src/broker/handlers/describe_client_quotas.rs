@@ -24,7 +24,7 @@ pub(crate) async fn handle(
     request: DescribeClientQuotasRequest,
 ) -> DescribeClientQuotasResponse {
     match describe(&broker.image().client_quotas, &request) {
-        Ok(entries) => DescribeClientQuotasResponse { entries: Some(entries), error_message: None, ..Default::default() },
+        Ok(entries) => DescribeClientQuotasResponse { entries: Some(entries), error_message: Some(String::new()), ..Default::default() },
         Err((code, text)) => {
             DescribeClientQuotasResponse { error_code: code.code(), error_message: Some(text), entries: None, ..Default::default() }
         }

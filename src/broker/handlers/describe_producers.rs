@@ -14,13 +14,20 @@ pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request:
     for topic in request.topics {
         let mut response = TopicResponse { name: topic.name, ..Default::default() };
         for partition_index in topic.partition_indexes {
-            let producers = match topic_name::validate(&response.name).is_ok() {
-                true => producers(broker, &response.name, partition_index),
-                false => Err(ErrorCode::InvalidTopicException),
+            // As in Kafka, an error of the topic has a text and one of a partition has none.
+            let producers = match topic_name::validate(&response.name) {
+                Err(message) => Err((ErrorCode::InvalidTopicException, Some(message))),
+                Ok(()) if broker.image().topics.topic(&response.name).is_none() => {
+                    let code = ErrorCode::UnknownTopicOrPartition;
+                    Err((code, Some(code.message().to_owned())))
+                }
+                Ok(()) => producers(broker, &response.name, partition_index).map_err(|code| (code, None)),
             };
             response.partitions.push(match producers {
                 Ok(active_producers) => PartitionResponse { partition_index, active_producers, ..Default::default() },
-                Err(error) => PartitionResponse { partition_index, error_code: error.code(), ..Default::default() },
+                Err((code, error_message)) => {
+                    PartitionResponse { partition_index, error_code: code.code(), error_message, ..Default::default() }
+                }
             });
         }
         topics.push(response);

@@ -58,7 +58,7 @@ fn describe(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse 
         leader_epoch: quorum.leader_epoch,
         high_watermark: quorum.high_watermark,
         current_voters: voters.collect(),
-        error_message: None,
+        error_message: Some(String::new()),
         ..Default::default()
     };
     let nodes = quorum.voters.iter().filter(|_| version >= 2).map(|voter| Node {
@@ -76,5 +76,5 @@ fn describe(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse 
         ..Default::default()
     });
     let topic = TopicData { topic_name: topic_name::CLUSTER_METADATA.to_owned(), partitions: vec![partition], ..Default::default() };
-    DescribeQuorumResponse { topics: vec![topic], nodes: nodes.collect(), error_message: None, ..Default::default() }
+    DescribeQuorumResponse { topics: vec![topic], nodes: nodes.collect(), error_message: Some(String::new()), ..Default::default() }
 }

@@ -39,8 +39,12 @@ fn describe(
     let named: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).filter(|name| *name >= first_topic).collect();
     let cursor_is_wrong = cursor.is_some_and(|cursor| cursor.partition_index < 0 || !all && !named.contains(first_topic));
     if cursor_is_wrong {
-        let topics = request.topics.iter().map(|topic| refusal(&topic.name, ErrorCode::InvalidRequest)).collect();
-        return DescribeTopicPartitionsResponse { topics, ..Default::default() };
+        let topics = request.topics.iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+            error_code: ErrorCode::InvalidRequest.code(),
+            name: Some(topic.name.clone()),
+            ..Default::default()
+        });
+        return DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() };
     }
     let names: Box<dyn Iterator<Item = &str>> = match all {
         true => Box::new(image.topics.iter_from(first_topic).map(|topic| topic.name.as_str())),

@@ -47,8 +47,13 @@ fn describe(scram: &ScramImage, request: &DescribeUserScramCredentialsRequest) -
         } else if credential_infos.is_empty() {
             refused(ErrorCode::ResourceNotFound, "Attempt to describe a user credential that does not exist: ")
         } else {
-            DescribeUserScramCredentialsResult { user: user.to_owned(), credential_infos, error_message: None, ..Default::default() }
+            DescribeUserScramCredentialsResult {
+                user: user.to_owned(),
+                credential_infos,
+                error_message: Some(String::new()),
+                ..Default::default()
+            }
         }
     });
-    DescribeUserScramCredentialsResponse { results: results.collect(), error_message: None, ..Default::default() }
+    DescribeUserScramCredentialsResponse { results: results.collect(), error_message: Some(String::new()), ..Default::default() }
 }

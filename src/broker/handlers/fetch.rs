@@ -195,6 +195,7 @@ fn read(wanted: &[WantedPartition], partitions: &[Result<Arc<Partition>, ErrorCo
                     last_stable_offset,
                     log_start_offset,
                     diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() },
+                    aborted_transactions: None,
                     records: Some(Records::default()),
                     ..Default::default()
                 }
@@ -205,6 +206,8 @@ fn read(wanted: &[WantedPartition], partitions: &[Result<Arc<Partition>, ErrorCo
                     partition_index: wanted.partition,
                     error_code: error.code(),
                     high_watermark: -1,
+                    // As in Kafka: none for what was looked up, an empty list for what does not exist.
+                    aborted_transactions: partition.is_err().then(Vec::new),
                     records: Some(Records::default()),
                     ..Default::default()
                 }
@@ -244,7 +247,7 @@ fn respond(image: &MetadataImage, ctx: &RequestContext, session_id: i32, results
     let mut current: Option<TopicKey> = None;
     for (topic, mut data) in results {
         let stale = [ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code()].contains(&data.error_code);
-        if ctx.api_version >= 12 && stale {
+        if ctx.api_version >= 16 && stale {
             let registration = match &topic {
                 TopicKey::Name(name) => image.topics.partition(name, data.partition_index),
                 TopicKey::Id(id) => image.topics.topic_by_id(*id).and_then(|topic| topic.partition(data.partition_index)),

@@ -31,7 +31,10 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
             let found = find(broker, ctx, request.key_type, &key).await;
             let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
             let (node_id, host, port) = found.unwrap_or_else(|_| no_node());
-            coordinators.push(Coordinator { key, node_id, host, port, error_code: error.code(), ..Default::default() });
+            // Only a type that nobody knows comes with a text.
+            let known = [GROUP, TRANSACTION, SHARE].contains(&request.key_type);
+            let error_message = Some(if known { String::new() } else { error.message().to_owned() });
+            coordinators.push(Coordinator { key, node_id, host, port, error_code: error.code(), error_message, ..Default::default() });
         }
         return FindCoordinatorResponse { coordinators, ..Default::default() };
     }

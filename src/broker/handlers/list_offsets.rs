@@ -32,8 +32,12 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut response = ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
+        let mut told = HashSet::new();
         for partition in &topic.partitions {
             let duplicate = duplicates.contains(&(topic.name.clone(), partition.partition_index));
+            if duplicate && !told.insert(partition.partition_index) {
+                continue;
+            }
             let found = if duplicate {
                 Err(ErrorCode::InvalidRequest)
             } else if !is_supported(partition.timestamp, ctx.api_version) {
@@ -54,7 +58,9 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
                 Err(error) => ListOffsetsPartitionResponse { partition_index, error_code: error.code(), ..Default::default() },
             });
         }
-        topics.push(response);
+        if !response.partitions.is_empty() {
+            topics.push(response);
+        }
     }
     ListOffsetsResponse { topics, ..Default::default() }
 }

@@ -33,7 +33,14 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     match &requested {
         None => topics.extend(image.topics.iter().map(|topic| describe(&image, topic, ctx))),
         Some(requested) if version < 12 && requested.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero()) => {
-            return MetadataResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
+            let error_code = ErrorCode::InvalidRequest.code();
+            let refused = requested.iter().map(|topic| MetadataResponseTopic {
+                error_code,
+                name: Some(topic.name.clone().unwrap_or_default()),
+                topic_id: topic.topic_id,
+                ..Default::default()
+            });
+            return MetadataResponse { error_code, topics: refused.collect(), ..Default::default() };
         }
         Some(requested) if requested.iter().any(|topic| !topic.topic_id.is_zero()) => {
             let ids: BTreeSet<Uuid> = requested.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero()).collect();

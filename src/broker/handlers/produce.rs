@@ -52,11 +52,13 @@ struct Refusal {
     /// Only where Kafka gives more than the code's own text.
     message: Option<String>,
     record_errors: Vec<RecordError>,
+    /// -1 where Kafka does not look.
+    log_start_offset: i64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
-        Refusal { code, message: None, record_errors: Vec::new() }
+        Refusal { code, message: None, record_errors: Vec::new(), log_start_offset: -1 }
     }
 }
 
@@ -66,7 +68,8 @@ impl From<PartitionAppendError> for Refusal {
         match error {
             PartitionAppendError::Log(
                 AppendError::InvalidRecord { message, record_errors } | AppendError::InvalidTimestamp { message, record_errors },
-            ) => Refusal { code, message: Some(message), record_errors },
+                // Without records at fault Kafka keeps the text to itself.
+            ) => Refusal { message: (!record_errors.is_empty()).then_some(message), record_errors, ..code.into() },
             _ => code.into(),
         }
     }
@@ -90,7 +93,7 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     };
     let mut pending = Vec::new();
     let mut responses: Vec<TopicProduceResponse> = Vec::with_capacity(request.topic_data.len());
-    for topic in request.topic_data {
+    for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
         let topic_at = responses.len();
         responses.push(append_topic(broker, ctx, &image, acks, &transaction, topic, topic_at, &mut pending).await);
     }
@@ -185,15 +188,15 @@ impl Transaction {
         }
         let verified = self.verified.get(&TopicPartition::new(topic, partition)).copied().unwrap_or(Ok(None));
         let guard = verified.map_err(|error| {
-            let unverified = |code| {
+            let unverified = |code: ErrorCode| {
                 let message =
                     format!("Unable to verify the partition has been added to the transaction. Underlying error: {}", error.name());
-                Refusal { code, message: Some(message), record_errors: Vec::new() }
+                Refusal { message: Some(message), ..code.into() }
             };
             match error {
                 ErrorCode::InvalidTxnState => {
                     let message = Some("Partition was not added to the transaction".to_owned());
-                    Refusal { code: error, message, record_errors: Vec::new() }
+                    Refusal { message, ..error.into() }
                 }
                 // Older clients do not ask again after these; after NOT_ENOUGH_REPLICAS they do, without fetching metadata.
                 ErrorCode::NetworkException
@@ -230,7 +233,10 @@ async fn append_topic(
             None => refusal = Some(ErrorCode::UnknownTopicId),
         }
     }
-    if topic_name::is_internal(&response.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
+    if topic_name::is_internal(&response.name)
+        && image.topics.topic(&response.name).is_some()
+        && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID)
+    {
         refusal = refusal.or(Some(ErrorCode::InvalidTopicException));
     }
     let exists = image.topics.topic(&response.name).is_some();
@@ -320,7 +326,10 @@ fn append_partition(
     }
     let transaction = transaction.of_partition(topic, data.index)?;
     let leader_epoch = partition.leader_epoch();
-    let info = partition.append_in_transaction(&records, AppendOrigin::Client, acks, transaction)?;
+    let info = partition.append_in_transaction(&records, AppendOrigin::Client, acks, transaction).map_err(|error| {
+        let log_start_offset = if tells_log_start(&error) { partition.log().map_or(-1, |log| log.log_start_offset()) } else { -1 };
+        Refusal { log_start_offset, ..error.into() }
+    })?;
     let response = PartitionProduceResponse {
         base_offset: info.first_offset,
         log_append_time_ms: info.log_append_time_ms,
@@ -334,17 +343,28 @@ fn append_partition(
     Ok(Appended { response, records, wait_for })
 }
 
+/// Does the answer to this error say where the log starts? Errors that Kafka expects do not. Source: `ReplicaManager.appendToLocalLog`.
+fn tells_log_start(error: &PartitionAppendError) -> bool {
+    use AppendError::{CorruptMessage, MessageTooLarge, RecordListTooLarge, Storage};
+    match error {
+        PartitionAppendError::Refused(code) => *code == ErrorCode::NotEnoughReplicas,
+        PartitionAppendError::Log(error) => !matches!(error, Storage(_) | CorruptMessage(_) | MessageTooLarge(_) | RecordListTooLarge(_)),
+    }
+}
+
 /// What a produce request may carry for one partition: one batch of magic 2.
 fn validate(version: i16, records: &[u8]) -> Result<(), Refusal> {
-    let invalid = |text: &str| {
-        let message = Some(format!("Produce requests with version {version} {text}"));
-        Err(Refusal { code: ErrorCode::InvalidRecord, message, record_errors: Vec::new() })
-    };
+    let invalid = || Err(ErrorCode::InvalidRecord.into());
+    let corrupt = |message| Err(Refusal { message: Some(message), ..ErrorCode::CorruptMessage.into() });
     let mut batches = Batches::new(records);
     let batch = match batches.next() {
         // A torn batch is none at all, as Kafka reads it.
-        None | Some(Err(BatchError::Truncated { .. })) => return invalid("must have at least one record batch per partition"),
-        Some(Err(BatchError::OldMagic { .. })) => return invalid("are only allowed to contain record batches with magic version 2"),
+        None | Some(Err(BatchError::Truncated { .. })) => return invalid(),
+        Some(Err(BatchError::OldMagic { .. })) => return invalid(),
+        Some(Err(BatchError::InvalidMagic { magic, .. })) => return corrupt(format!("Invalid magic found in record: {magic}")),
+        Some(Err(BatchError::InvalidLength { length, .. })) if length < 14 => {
+            return corrupt(format!("Record size {length} is less than the minimum record overhead (14)"));
+        }
         Some(Err(_)) => return Err(ErrorCode::CorruptMessage.into()),
         Some(Ok(batch)) => batch,
     };
@@ -352,7 +372,7 @@ fn validate(version: i16, records: &[u8]) -> Result<(), Refusal> {
         return Err(ErrorCode::UnsupportedCompressionType.into());
     }
     if batches.next().is_some_and(|next| !matches!(next, Err(BatchError::Truncated { .. }))) {
-        return invalid("are only allowed to contain exactly one record batch per partition");
+        return invalid();
     }
     Ok(())
 }
@@ -362,6 +382,7 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
         index,
         error_code: refusal.code.code(),
         base_offset: -1,
+        log_start_offset: refusal.log_start_offset,
         record_errors: refusal
             .record_errors
             .into_iter()
