@@ -1,22 +1,62 @@
-"""kafka-python: produce BOOTSTRAP TOPIC CODEC < key<TAB>value lines; consume BOOTSTRAP TOPIC COUNT > partition, offset, key, value."""
+"""kafka-python; the verbs are those of aiokafka_client.py."""
 import sys
+import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewPartitions, NewTopic
 
-verb, bootstrap, topic, last = sys.argv[1:5]
+verb, bootstrap, topic, last, group = (sys.argv[1:] + [None, None])[:5]
 if verb == "produce":
     producer = KafkaProducer(bootstrap_servers=bootstrap, compression_type=None if last == "none" else last, linger_ms=20,
-                             batch_size=200_000, acks="all", max_in_flight_requests_per_connection=1)
+                             batch_size=200_000, acks="all", max_in_flight_requests_per_connection=1, enable_idempotence=True, retries=1000,
+                             delivery_timeout_ms=120_000)
     sent = []
     for line in sys.stdin.buffer:
         key, value = line.rstrip(b"\n").split(b"\t", 1)
         sent.append(producer.send(topic, value, key))
     producer.flush()
     for result in sent:
-        result.get(60)
+        result.get(120)
+elif verb == "transact":
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"kafka-python-{topic}", linger_ms=5, retries=1000, delivery_timeout_ms=120_000)
+    producer.init_transactions()
+
+    def send(batch, commit):
+        producer.begin_transaction()
+        for key, value in batch:
+            producer.send(topic, value, key)
+        producer.commit_transaction() if commit else producer.abort_transaction()
+
+    batch, number = [], 0
+    for line in sys.stdin.buffer:
+        batch.append(line.rstrip(b"\n").split(b"\t", 1))
+        if len(batch) == 1000:
+            if number % 3 == 2:
+                send(batch, False)
+            send(batch, True)
+            batch, number = [], number + 1
+    if batch:
+        send(batch, True)
+    producer.close()
+elif verb == "admin":
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    client.create_topics([NewTopic(topic, 2, 1, topic_configs={"retention.ms": "12345000"})])
+    client.create_partitions({topic: NewPartitions(3)})
+    time.sleep(0.3)
+    described = client.describe_topics([topic])
+    print("partitions", len(described[0]["partitions"]))
+    print("listed", topic in client.list_topics())
+    client.delete_topics([topic])
+    time.sleep(0.3)
+    print("listed", topic in client.list_topics())
+    client.close()
 else:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest", consumer_timeout_ms=30_000)
-    consumer.assign([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", consumer_timeout_ms=30_000,
+                             enable_auto_commit=False, isolation_level="read_committed", max_poll_records=1000)
+    if group:
+        consumer.subscribe([topic])
+    else:
+        consumer.assign([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
     left = int(last)
     out = sys.stdout.buffer
     for record in consumer:
@@ -24,3 +64,8 @@ else:
         left -= 1
         if left == 0:
             break
+    if left:
+        sys.exit(f"{left} records missing")
+    if group:
+        consumer.commit()
+    consumer.close()
