@@ -24,6 +24,7 @@
 //! | how data lies on disk | `storage/log.rs`, `storage/loader.rs` |
 //! | how a topic comes to be | `controller/topics.rs`, `metadata/image.rs`, `replication/replicas.rs` |
 //! | how groups work | `coordinator/group/` |
+//! | who gets which record of a share group | `broker/share/share_partition.rs`, then `coordinator/share/` |
 //! | what a tool does | `tools/mod.rs`, then the tool's own module |
 //! | what the bytes mean | `protocol/definitions/*.def`, from which `protocol/messages/` is generated |
 //!

@@ -6,5 +6,6 @@ mod client;
 mod fuzz;
 mod groups;
 mod protocol;
+mod share_groups;
 mod tidy;
 mod tools;
