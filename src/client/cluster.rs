@@ -34,6 +34,8 @@ pub enum Topics<'a> {
     None,
     All,
     Named(&'a [String]),
+    /// By id, of brokers since Kafka 3.1.
+    Ids(&'a [Uuid]),
 }
 
 /// Whether asking for a topic that does not exist may create it.
@@ -138,6 +140,7 @@ impl Cluster {
         let connection = self.any_connection().await?;
         let version = connection.version_of::<MetadataRequest>()?;
         let named = |name: &String| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() };
+        let of_id = |id: &Uuid| MetadataRequestTopic { name: None, topic_id: *id, ..Default::default() };
         let request = MetadataRequest {
             topics: match topics {
                 // Version 0 has no way to ask for no topics, only for all.
@@ -145,6 +148,7 @@ impl Cluster {
                 Topics::None => Some(Vec::new()),
                 Topics::All => None,
                 Topics::Named(names) => Some(names.iter().map(named).collect()),
+                Topics::Ids(ids) => Some(ids.iter().map(of_id).collect()),
             },
             // Before version 4 the broker's own setting decides.
             allow_auto_topic_creation: version < 4 || auto_create == AutoCreate::Allowed,

@@ -136,6 +136,13 @@ const KNOWN_ELSEWHERE: &[&str] = &["sasl.password", "sasl.username", "ssl.ca.loc
 /// The producer's partitioners that this client has, by any of the names people write.
 const ROUND_ROBIN_PARTITIONER: &str = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
 
+/// Properties that mean nothing with `group.protocol=consumer`, in the order in which Kafka lists them.
+const OF_OTHERS_THAN_CONSUMER: &[&str] =
+    &["partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms", "share.acknowledgement.mode", "share.acquire.mode"];
+
+/// Properties that mean nothing with `group.protocol=classic`.
+const OF_OTHERS_THAN_CLASSIC: &[&str] = &["group.remote.assignor", "share.acknowledgement.mode", "share.acquire.mode"];
+
 impl ClientConfigBuilder {
     /// One value, from a source.
     pub fn set(mut self, source: Source, key: impl Into<String>, value: impl Into<String>) -> ClientConfigBuilder {
@@ -318,13 +325,15 @@ impl ClientConfig {
     }
 
     fn check_consumer(&mut self) -> Result<(), ConfigError> {
-        if self.string("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
-            let classic_only = ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"];
-            if let Some(key) = classic_only.into_iter().find(|key| self.is_set(key)) {
-                return Err(ConfigError::rule(key, format!("{key} cannot be set when group.protocol=CONSUMER")));
-            }
+        let (protocol, others): (_, &[&str]) = match self.string("group.protocol") {
+            Some(protocol) if protocol.eq_ignore_ascii_case("consumer") => ("CONSUMER", OF_OTHERS_THAN_CONSUMER),
+            _ => ("CLASSIC", OF_OTHERS_THAN_CLASSIC),
+        };
+        let unsupported: Vec<&str> = others.iter().copied().filter(|key| self.is_set(key)).collect();
+        match unsupported.first() {
+            Some(key) => Err(ConfigError::rule(key, format!("{} cannot be set when group.protocol={protocol}", unsupported.join(", ")))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn bootstrap(&self) -> Result<Vec<BootstrapServer>, ConfigError> {

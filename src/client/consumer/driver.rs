@@ -5,15 +5,16 @@
 //!
 //! Invariants: one fetch at a time for each broker; no partition is fetched while [`MAX_WAITING`] answers of it wait, nor any other of its
 //! leader then, because that fetch could be held back by the broker for partitions that have nothing new.
-//! Source: `Fetcher`, `OffsetsRequestManager`, `AbstractFetch`; KIP-320, KIP-516 (topic ids), KIP-951.
+//! Source: `Fetcher`, `OffsetsRequestManager`, `AbstractFetch`; KIP-227, KIP-320, KIP-516 (topic ids), KIP-951.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::fetch_session::{Answered, FetchSession, Wanted};
 use super::fetched::Fetched;
 use super::state::{MAX_WAITING, Need, Subscription};
 use super::{ConsumerError, OffsetAndMetadata, OffsetReset, Shared, offsets};
@@ -25,7 +26,6 @@ use crate::client::pool::Use;
 use crate::client::retry::{Recovery, recovery};
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::error_code::ErrorCode;
-use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use crate::protocol::messages::fetch_response::PartitionData;
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
@@ -55,13 +55,15 @@ enum Outcome {
     Committed { asked: Vec<Asked>, result: Result<BTreeMap<TopicPartition, OffsetAndMetadata>, ClientError> },
     Reset { asked: Vec<Asked>, result: Result<ListOffsetsResponse, ClientError> },
     Validated { asked: Vec<Asked>, result: Result<Option<OffsetForLeaderEpochResponse>, ClientError> },
-    Fetched { broker: i32, asked: Vec<Asked>, result: Result<FetchResponse, ClientError> },
+    Fetched { broker: i32, asked: Vec<Asked>, session: FetchSession, result: Result<FetchResponse, ClientError> },
 }
 
 struct Driver {
     shared: Arc<Shared>,
     jobs: JoinSet<Outcome>,
     fetching: HashSet<i32>,
+    /// By broker, of those that are not being fetched from.
+    sessions: HashMap<i32, FetchSession>,
     metadata_asked: bool,
     metadata_retry_at: Option<Instant>,
     metadata_failures: u32,
@@ -76,6 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         shared: Arc::clone(&shared),
         jobs: JoinSet::new(),
         fetching: HashSet::new(),
+        sessions: HashMap::new(),
         metadata_asked: false,
         metadata_retry_at: None,
         metadata_failures: 0,
@@ -86,7 +89,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let next = driver.start_jobs();
         tokio::select! {
             biased;
-            () = shared.closed() => return,
+            () = shared.closed() => break,
             Some(done) = driver.jobs.join_next(), if !driver.jobs.is_empty() => {
                 if let Ok(outcome) = done {
                     driver.finish(outcome);
@@ -96,9 +99,28 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep_until(next) => {}
         }
     }
+    driver.end_sessions().await;
 }
 
+/// How long brokers get to hear that sessions have ended; they find out by themselves too.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 impl Driver {
+    async fn end_sessions(&mut self) {
+        let mut farewells = JoinSet::new();
+        for (broker, session) in self.sessions.drain() {
+            let Some(request) = session.farewell() else { continue };
+            let shared = Arc::clone(&self.shared);
+            farewells.spawn(async move {
+                if let Ok(connection) = shared.cluster.connection(broker, Use::Fetch).await {
+                    drop(connection.send(&request).await);
+                }
+            });
+        }
+        let all = async { while farewells.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(FAREWELL, all).await);
+    }
+
     fn pause(&self, failures: u32) -> Duration {
         self.shared.cluster.backoff().pause(failures)
     }
@@ -214,9 +236,10 @@ impl Driver {
                 continue;
             }
             let shared = Arc::clone(&shared);
+            let mut session = self.sessions.remove(&broker).unwrap_or_default();
             self.jobs.spawn(async move {
-                let result = fetch(&shared, broker, &asked).await;
-                Outcome::Fetched { broker, asked, result }
+                let result = fetch(&shared, broker, &asked, &mut session).await;
+                Outcome::Fetched { broker, asked, session, result }
             });
         }
         next
@@ -229,7 +252,7 @@ impl Driver {
             Subscription::Topics(topics) => Some(Some(topics.clone())),
             // All topics.
             Subscription::Pattern(_) => Some(None),
-            Subscription::None | Subscription::Manual => None,
+            Subscription::None | Subscription::ServerPattern(_) | Subscription::Manual => None,
         };
         let mut all = false;
         if let Some(subscribed) = subscribed {
@@ -267,9 +290,10 @@ impl Driver {
             Outcome::Committed { asked, result } => self.finish_committed(asked, result),
             Outcome::Reset { asked, result } => self.finish_reset(asked, result),
             Outcome::Validated { asked, result } => self.finish_validation(asked, result),
-            Outcome::Fetched { broker, asked, result } => {
+            Outcome::Fetched { broker, asked, mut session, result } => {
                 self.fetching.remove(&broker);
-                self.finish_fetch(asked, result);
+                self.finish_fetch(asked, &mut session, result);
+                self.sessions.insert(broker, session);
             }
         }
     }
@@ -514,27 +538,31 @@ impl Driver {
         shared.ready.notify_waiters();
     }
 
-    fn finish_fetch(&mut self, asked: Vec<Asked>, result: Result<FetchResponse, ClientError>) {
+    fn finish_fetch(&mut self, asked: Vec<Asked>, session: &mut FetchSession, result: Result<FetchResponse, ClientError>) {
         let response = match result {
             Ok(response) => response,
-            Err(error) => return self.fetch_failed(&asked, &error),
+            Err(error) => {
+                session.failed();
+                return self.fetch_failed(&asked, &error);
+            }
         };
-        if let code @ (ErrorCode::UnknownTopicId | ErrorCode::InconsistentTopicId) = ErrorCode::from_code(response.error_code) {
-            return self.fetch_failed(&asked, &code.into());
-        }
-        if ErrorCode::from_code(response.error_code).is_error() {
-            return self.fetch_failed(&asked, &ErrorCode::from_code(response.error_code).into());
+        let answered = session.answered(&response);
+        match answered {
+            Answered::Full | Answered::Incremental => {}
+            Answered::Throttled => return,
+            Answered::Forgotten => {
+                tracing::debug!("the broker has forgotten the fetch session");
+                return;
+            }
+            Answered::Odd => return self.fetch_failed(&asked, &ErrorCode::UnknownTopicId.into()),
+            Answered::Refused(code) => return self.fetch_failed(&asked, &code.into()),
         }
         for node in response.node_endpoints {
             self.shared.cluster.update_broker(Broker { id: node.node_id, host: node.host, port: node.port, rack: node.rack });
         }
-        let metadata = self.shared.cluster.metadata();
         let mut by_partition: BTreeMap<TopicPartition, PartitionData> = BTreeMap::new();
         for topic in response.responses {
-            let name = match metadata.topic_by_id(topic.topic_id) {
-                Some(known) if !topic.topic_id.is_zero() => known.name.clone(),
-                _ => topic.topic,
-            };
+            let name = session.topic(topic.topic_id).map_or(topic.topic, str::to_owned);
             for data in topic.partitions {
                 by_partition.insert(TopicPartition::new(name.clone(), data.partition_index), data);
             }
@@ -542,13 +570,8 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         let mut errors = Vec::new();
         for asked in asked {
-            let Some(data) = by_partition.remove(&asked.partition) else {
-                // Another topic of that name: the next round asks with the new id.
-                if let Some(assigned) = shared.state().current(&asked.partition, asked.serial) {
-                    assigned.back_off(shared.cluster.backoff().pause(assigned.failures));
-                }
-                continue;
-            };
+            // Of a session, only partitions with news come.
+            let Some(data) = by_partition.remove(&asked.partition) else { continue };
             if let Err(error) = take_answer(&shared, &asked, data) {
                 errors.push(error);
             }
@@ -646,44 +669,31 @@ fn take_answer(shared: &Shared, asked: &Asked, data: PartitionData) -> Result<()
     }
 }
 
-async fn fetch(shared: &Shared, broker: i32, asked: &[Asked]) -> Result<FetchResponse, ClientError> {
+async fn fetch(shared: &Shared, broker: i32, asked: &[Asked], session: &mut FetchSession) -> Result<FetchResponse, ClientError> {
     let connection = shared.cluster.connection(broker, Use::Fetch).await?;
     let metadata = shared.cluster.metadata();
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for asked in asked {
-        let partition = FetchPartition {
-            partition: asked.partition.partition,
-            current_leader_epoch: asked.leader_epoch,
-            fetch_offset: asked.offset,
-            partition_max_bytes: shared.settings.max_partition_fetch_bytes,
-            ..Default::default()
+    let wanted = asked.iter().map(|asked| {
+        let wanted = Wanted {
+            topic_id: metadata.topic(&asked.partition.topic).map(|known| known.id).unwrap_or_default(),
+            offset: asked.offset,
+            leader_epoch: asked.leader_epoch,
+            max_bytes: shared.settings.max_partition_fetch_bytes,
         };
-        match topics.last_mut() {
-            Some(topic) if topic.topic == asked.partition.topic => topic.partitions.push(partition),
-            _ => {
-                let topic = asked.partition.topic.clone();
-                let topic_id = metadata.topic(&topic).map(|known| known.id).unwrap_or_default();
-                topics.push(FetchTopic { topic, topic_id, partitions: vec![partition], ..Default::default() });
-            }
-        }
-    }
-    let by_name = topics.iter().any(|topic| topic.topic_id.is_zero());
+        (asked.partition.clone(), wanted)
+    });
+    let wanted: BTreeMap<TopicPartition, Wanted> = wanted.collect();
+    let by_name = wanted.values().any(|wanted| wanted.topic_id.is_zero());
     let version = connection.version_up_to::<FetchRequest>(if by_name { LAST_BY_NAME } else { i16::MAX })?;
-    if version <= LAST_BY_NAME {
-        topics.iter_mut().for_each(|topic| topic.topic_id = Default::default());
-    } else {
-        topics.iter_mut().for_each(|topic| topic.topic.clear());
-    }
     let wait = shared.settings.fetch_max_wait;
-    let request = FetchRequest {
+    let mut request = FetchRequest {
         max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: shared.settings.fetch_min_bytes,
         max_bytes: shared.settings.fetch_max_bytes,
         isolation_level: shared.settings.reading.isolation_level as i8,
-        topics,
         rack_id: shared.settings.client_rack.clone(),
         ..Default::default()
     };
+    session.plan(wanted, version > LAST_BY_NAME, &mut request);
     let limit = shared.cluster.request_timeout().max(wait + Duration::from_secs(5));
     Ok(connection.start_at(&request, version, limit, true)?.answer().await?)
 }

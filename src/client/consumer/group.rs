@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::assignors::{Assignor, Member, TopicRacks};
-use super::state::{self, Permission, Subscription};
+use super::state::{self, Permission};
 use super::{OffsetAndMetadata, RebalanceEvent, Shared, offsets, protocol};
 use crate::client::cluster::{CoordinatorKind, Topics};
 use crate::client::conn::Connection;
@@ -154,32 +154,9 @@ impl Group {
         self.shared.state().member.clone()
     }
 
-    /// The topics to join with; `None` when nothing is subscribed to.
-    fn topics(&self) -> Option<BTreeSet<String>> {
-        match &self.shared.state().subscription {
-            Subscription::Topics(topics) => Some(topics.clone()),
-            Subscription::Pattern(pattern) => {
-                let metadata = self.shared.cluster.metadata();
-                let internal = |is_internal| is_internal && self.shared.settings.exclude_internal_topics;
-                let matching = metadata.topics.values().filter(|topic| pattern.is_match(&topic.name) && !internal(topic.is_internal));
-                Some(matching.map(|topic| topic.name.clone()).collect())
-            }
-            Subscription::None | Subscription::Manual => None,
-        }
-    }
-
     /// Gives up all partitions without ceremony, because the group has, and the place in the group.
     fn lose(&mut self) {
-        let lost = {
-            let mut state = self.shared.state();
-            state.member.generation = -1;
-            state.permission = Permission::NotNeeded;
-            let lost: Vec<_> = state.assigned().keys().cloned().collect();
-            if state.subscription.is_by_group() {
-                state.assign([]);
-            }
-            lost
-        };
+        let lost = self.shared.lose_partitions();
         self.counted = None;
         self.shared.tell(RebalanceEvent::Lost(lost));
     }
@@ -188,12 +165,6 @@ impl Group {
     fn forget_member(&mut self) {
         self.lose();
         self.shared.state().member.id.clear();
-    }
-
-    /// Has no poll come for longer than `max.poll.interval.ms`?
-    fn is_idle(&self) -> bool {
-        let state = self.shared.state();
-        state.polls == 0 && state.last_poll.is_some_and(|at| at.elapsed() > self.shared.settings.max_poll_interval)
     }
 
     async fn leave_as_idle(&mut self) -> Next {
@@ -226,7 +197,7 @@ impl Group {
                     return Err(Next::Wait);
                 }
             }
-            if self.is_idle() {
+            if self.shared.is_idle() {
                 return Err(self.leave_as_idle().await);
             }
             tokio::select! {
@@ -274,7 +245,7 @@ impl Group {
 
     /// One join and sync. `Ok(None)`: a member with an assignment.
     async fn join(&mut self) -> Result<Option<Next>, ClientError> {
-        let Some(topics) = self.topics() else { return Ok(Some(Next::Wait)) };
+        let Some(topics) = self.shared.subscribed_topics() else { return Ok(Some(Next::Wait)) };
         if let Err(next) = self.revoke_before(&topics).await {
             return Ok(Some(next));
         }
@@ -446,7 +417,7 @@ impl Group {
     /// Stays a member until there is a reason to join again.
     async fn stay(&mut self) -> Next {
         loop {
-            let Some(topics) = self.topics() else {
+            let Some(topics) = self.shared.subscribed_topics() else {
                 self.leave("the consumer unsubscribed from all topics").await;
                 self.lose();
                 self.shared.state().member.id.clear();
@@ -460,7 +431,7 @@ impl Group {
                 self.reason = "the topics' partitions have changed";
                 return Next::Join;
             }
-            if self.is_idle() {
+            if self.shared.is_idle() {
                 return self.leave_as_idle().await;
             }
             tokio::select! {

@@ -1,18 +1,21 @@
 //! The consumer, under the names of Kafka's `KafkaConsumer`.
 //!
-//! Two tasks work in the background: [`driver`] finds positions and fetches ahead of the caller; [`group`] keeps this consumer a member of
-//! its group. They and the caller meet in [`state`]. Offsets are read and committed in [`offsets`]; [`assignors`] says who gets what.
+//! Two tasks work in the background: [`driver`] finds positions and fetches ahead of the caller, in sessions ([`fetch_session`]); [`group`],
+//! or with `group.protocol=consumer` [`membership`], keeps this consumer a member of its group. They and the caller meet in [`state`].
+//! Offsets are read and committed in [`offsets`]; [`assignors`] says who gets what in a classic group.
 //!
 //! Every future here may be dropped at any point without losing a record: a position moves in the same step that hands records out.
 //!
 //! Invariant: a group's rebalance takes partitions away only while a caller polls, when all it was handed before is done with. Positions
 //! that are committed then, or by the timer, are therefore never ahead of the caller.
-//! Source: `ClassicKafkaConsumer`; KIP-227 (left out: every fetch is a full one), KIP-320, KIP-345, KIP-429.
+//! Source: `ClassicKafkaConsumer`, `AsyncKafkaConsumer`; KIP-227, KIP-320, KIP-345, KIP-429, KIP-848.
 
 pub mod assignors;
 mod driver;
+mod fetch_session;
 mod fetched;
 mod group;
+mod membership;
 mod offsets;
 mod protocol;
 mod state;
@@ -156,6 +159,8 @@ pub enum ConsumerError {
     CommitFailed,
     #[error("not a valid regular expression: {0}")]
     Pattern(String),
+    #[error("Operation not supported when using CLASSIC group protocol")]
+    ClassicProtocol,
 }
 
 impl ConsumerError {
@@ -210,6 +215,9 @@ pub type RebalanceListener = Box<dyn Fn(&RebalanceEvent) + Send + Sync>;
 struct Settings {
     group_id: Option<String>,
     group_instance_id: Option<String>,
+    /// `group.protocol=consumer`: KIP-848's.
+    by_consumer_protocol: bool,
+    group_remote_assignor: Option<String>,
     client_rack: String,
     auto_offset_reset: OffsetReset,
     auto_create: AutoCreate,
@@ -241,10 +249,7 @@ impl Settings {
         if group_id.as_deref() == Some("") {
             return Err(ConfigError::rule("group.id", "The configured group.id should not be an empty string or whitespace.").into());
         }
-        if group_id.is_some() && config.string("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
-            let message = "group.protocol=consumer is not served by this client yet: use group.protocol=classic";
-            return Err(ConfigError::rule("group.protocol", message).into());
-        }
+        let by_consumer_protocol = config.string("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
         let mut assignors = Vec::new();
         for name in config.list("partition.assignment.strategy") {
             let assignor = Assignor::parse(name).ok_or_else(|| {
@@ -261,13 +266,15 @@ impl Settings {
             return Err(ConfigError::rule("partition.assignment.strategy", "At least one assignor must be configured").into());
         }
         let (session_timeout, heartbeat_interval) = (config.millis("session.timeout.ms"), config.millis("heartbeat.interval.ms"));
-        if heartbeat_interval >= session_timeout {
+        if !by_consumer_protocol && heartbeat_interval >= session_timeout {
             return Err(ConfigError::rule("heartbeat.interval.ms", "Heartbeat must be set lower than the session timeout").into());
         }
         Ok(Settings {
             auto_commit_interval: (auto_commit && group_id.is_some()).then(|| config.millis("auto.commit.interval.ms")),
             group_id,
             group_instance_id: given("group.instance.id"),
+            by_consumer_protocol,
+            group_remote_assignor: given("group.remote.assignor"),
             client_rack: given("client.rack").unwrap_or_default(),
             auto_offset_reset: OffsetReset::parse(config.string("auto.offset.reset").unwrap_or("latest"))?,
             auto_create: if config.boolean("allow.auto.create.topics") { AutoCreate::Allowed } else { AutoCreate::Never },
@@ -334,6 +341,38 @@ impl Shared {
         }
     }
 
+    /// The names of the topics that are subscribed to; `None` when nothing is.
+    fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
+        match &self.state().subscription {
+            Subscription::Topics(topics) => Some(topics.clone()),
+            Subscription::Pattern(pattern) => {
+                let metadata = self.cluster.metadata();
+                let internal = |is_internal| is_internal && self.settings.exclude_internal_topics;
+                let matching = metadata.topics.values().filter(|topic| pattern.is_match(&topic.name) && !internal(topic.is_internal));
+                Some(matching.map(|topic| topic.name.clone()).collect())
+            }
+            Subscription::None | Subscription::ServerPattern(_) | Subscription::Manual => None,
+        }
+    }
+
+    /// Has no poll come for longer than `max.poll.interval.ms`?
+    fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.polls == 0 && state.last_poll.is_some_and(|at| at.elapsed() > self.settings.max_poll_interval)
+    }
+
+    /// Takes this consumer out of its generation and gives up the partitions it had.
+    fn lose_partitions(&self) -> Vec<TopicPartition> {
+        let mut state = self.state();
+        state.member.generation = -1;
+        state.permission = state::Permission::NotNeeded;
+        let lost: Vec<_> = state.assigned().keys().cloned().collect();
+        if state.subscription.is_by_group() {
+            state.assign([]);
+        }
+        lost
+    }
+
     async fn closed(&self) {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
@@ -366,7 +405,7 @@ impl Drop for Polling<'_> {
 pub struct Consumer {
     shared: Arc<Shared>,
     admin: Admin,
-    group: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    tasks: tokio::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl Consumer {
@@ -389,9 +428,12 @@ impl Consumer {
             closing: watch::Sender::new(false),
             listener: Mutex::default(),
         });
-        tokio::spawn(driver::run(Arc::clone(&shared)));
-        let group = shared.settings.group_id.as_ref().map(|_| tokio::spawn(group::run(Arc::clone(&shared))));
-        Ok(Consumer { shared, admin: Admin::new(cluster), group: tokio::sync::Mutex::new(group) })
+        let driver = tokio::spawn(driver::run(Arc::clone(&shared)));
+        let group = shared.settings.group_id.as_ref().map(|_| match shared.settings.by_consumer_protocol {
+            true => tokio::spawn(membership::run(Arc::clone(&shared))),
+            false => tokio::spawn(group::run(Arc::clone(&shared))),
+        });
+        Ok(Consumer { shared, admin: Admin::new(cluster), tasks: tokio::sync::Mutex::new(group.into_iter().chain([driver]).collect()) })
     }
 
     /// The cluster, for requests that have no call of their own here.
@@ -420,6 +462,14 @@ impl Consumer {
     pub fn subscribe_pattern(&self, pattern: &str) -> Result<(), ConsumerError> {
         let pattern = regex::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| ConsumerError::Pattern(error.to_string()))?;
         self.subscribe_to(Subscription::Pattern(pattern))
+    }
+
+    /// Reads all topics that match a regular expression of RE2's syntax, which the group's coordinator resolves: `group.protocol=consumer`.
+    pub fn subscribe_server_pattern(&self, pattern: &str) -> Result<(), ConsumerError> {
+        if !self.shared.settings.by_consumer_protocol {
+            return Err(ConsumerError::ClassicProtocol);
+        }
+        self.subscribe_to(Subscription::ServerPattern(pattern.to_owned()))
     }
 
     fn subscribe_to(&self, subscription: Subscription) -> Result<(), ConsumerError> {
@@ -464,7 +514,7 @@ impl Consumer {
         self.shared.state().assigned().keys().cloned().collect()
     }
 
-    /// The member id and generation, while in a group.
+    /// The member id and generation (by KIP-848: epoch), while in a group.
     pub fn group_member(&self) -> Option<(String, i32)> {
         let state = self.shared.state();
         (state.member.generation >= 0 && !state.member.id.is_empty()).then(|| (state.member.id.clone(), state.member.generation))
@@ -686,7 +736,7 @@ impl Consumer {
     /// Takes no longer than `timeout`; an error is that of the commit. Further calls do nothing.
     pub async fn close(&self, timeout: Duration) -> Result<(), ConsumerError> {
         let deadline = Instant::now() + timeout;
-        let mut group = self.group.lock().await;
+        let mut tasks = self.tasks.lock().await;
         if *self.shared.closing.borrow() {
             return Ok(());
         }
@@ -699,8 +749,8 @@ impl Consumer {
             outcome = offsets::commit(&self.shared, &positions, timeout).await;
         }
         self.shared.closing.send_replace(true);
-        if let Some(group) = group.take() {
-            let _ = tokio::time::timeout_at(deadline, group).await;
+        for task in tasks.drain(..) {
+            let _ = tokio::time::timeout_at(deadline, task).await;
         }
         self.shared.cluster.close();
         outcome

@@ -31,8 +31,12 @@ pub(super) async fn commit(
     }
     let mut attempts = Attempts::new("commit", limit, shared.cluster.backoff());
     loop {
+        let member = shared.state().member.clone();
         let error = match tokio::time::timeout(attempts.remaining(), commit_once(shared, group, offsets)).await {
             Ok(Ok(())) => return Ok(()),
+            // The member has another epoch by now.
+            Ok(Err(ConsumerError::Client(error))) if error.is(ErrorCode::StaleMemberEpoch) && shared.state().member != member => continue,
+            Ok(Err(ConsumerError::Client(error))) if error.is(ErrorCode::StaleMemberEpoch) => return Err(ConsumerError::CommitFailed),
             Ok(Err(ConsumerError::Client(error))) => error,
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(ClientError::TimedOut { call: "commit", timeout: limit, last: None }.into()),

@@ -23,12 +23,14 @@ pub(super) enum Subscription {
     None,
     Topics(BTreeSet<String>),
     Pattern(regex::Regex),
+    /// For the coordinator to resolve (KIP-848).
+    ServerPattern(String),
     Manual,
 }
 
 impl Subscription {
     pub(super) fn is_by_group(&self) -> bool {
-        matches!(self, Subscription::Topics(_) | Subscription::Pattern(_))
+        matches!(self, Subscription::Topics(_) | Subscription::Pattern(_) | Subscription::ServerPattern(_))
     }
 }
 
