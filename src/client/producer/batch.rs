@@ -22,8 +22,15 @@ pub struct RecordMetadata {
     pub timestamp: i64,
 }
 
-/// Called with a record's outcome, on the producer's own task: it must be quick and must not wait.
-pub(super) type Callback = Box<dyn FnOnce(Result<RecordMetadata, ClientError>) + Send>;
+/// Who hears of a record's outcome, on the producer's own task.
+pub(super) enum Callback {
+    Once(Box<dyn FnOnce(Result<RecordMetadata, ClientError>) + Send>),
+    /// The producer's failure listener, if the record fails. It costs no allocation.
+    Tagged(u64),
+}
+
+/// Hears of tagged records that were not delivered, on the producer's own task: it must be quick and must not wait.
+pub type FailureListener = dyn Fn(u64, ClientError) + Send + Sync;
 
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -150,6 +157,7 @@ pub(super) struct Batch {
     pub(super) topic_partition: TopicPartition,
     pub(super) result: Arc<BatchResult>,
     pub(super) callbacks: Vec<(u32, i64, Callback)>,
+    failure_listener: Option<Arc<FailureListener>>,
     pub(super) record_count: i32,
     pub(super) created: Instant,
     pub(super) last_attempt: Instant,
@@ -175,6 +183,7 @@ impl Batch {
         builder: BatchBuilder,
         now: Instant,
         memory: Option<OwnedSemaphorePermit>,
+        failure_listener: Option<Arc<FailureListener>>,
     ) -> Batch {
         Batch {
             id,
@@ -182,6 +191,7 @@ impl Batch {
             result: Arc::new(BatchResult::new(topic_partition.clone())),
             topic_partition,
             callbacks: Vec::new(),
+            failure_listener,
             record_count: 0,
             created: now,
             last_attempt: now,
@@ -199,7 +209,7 @@ impl Batch {
 
     /// A batch that was split off another, already finished.
     pub(super) fn part(id: u64, whole: &Batch, builder: BatchBuilder) -> Result<Batch, BatchError> {
-        let mut part = Batch::new(id, whole.topic_partition.clone(), builder, whole.created, None);
+        let mut part = Batch::new(id, whole.topic_partition.clone(), builder, whole.created, None, whole.failure_listener.clone());
         part.record_count = part.builder().map_or(0, |builder| builder.record_count());
         part.order = whole.order;
         part.is_part = true;
@@ -275,10 +285,24 @@ impl Batch {
 
     /// Tells everyone who waits. A batch that is dropped without this fails as if the producer had been closed.
     pub(super) fn complete(mut self, outcome: Outcome) {
-        for (index, timestamp, callback) in std::mem::take(&mut self.callbacks) {
-            callback(self.result.of_record(&outcome, index, timestamp));
-        }
+        self.tell(&outcome);
         self.result.complete(outcome);
+    }
+
+    fn tell(&mut self, outcome: &Outcome) {
+        for (index, timestamp, callback) in std::mem::take(&mut self.callbacks) {
+            match callback {
+                Callback::Once(callback) => callback(self.result.of_record(outcome, index, timestamp)),
+                Callback::Tagged(_) if matches!(outcome, Outcome::Delivered { .. }) => {}
+                Callback::Tagged(tag) => {
+                    if let Some(listener) = &self.failure_listener
+                        && let Err(error) = self.result.of_record(outcome, index, timestamp)
+                    {
+                        listener(tag, error);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -286,9 +310,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         if !self.callbacks.is_empty() || !self.result.is_complete() {
             let outcome = Outcome::Failed { error: ClientError::Closed("producer"), record_errors: Vec::new() };
-            for (index, timestamp, callback) in std::mem::take(&mut self.callbacks) {
-                callback(self.result.of_record(&outcome, index, timestamp));
-            }
+            self.tell(&outcome);
             self.result.complete(outcome);
         }
     }

@@ -4,6 +4,8 @@
 //! exit code 1; a cluster or topic that is not there is an error before anything is sent; bytes that are no UTF-8 are kept; a flag that is
 //! absent leaves the client's default. Beyond it: JSON records, fixed keys, headers, partitions and timestamps, deletions.
 //!
+//! As with Kafka's tool, which begins no transactions, `transactional.id` makes the first record an error.
+//!
 //! Invariant: what was read is sent before the end, however that comes: end of input, a line that makes no record, Ctrl-C.
 //! Source: `org.apache.kafka.tools.ConsoleProducer`.
 
@@ -30,7 +32,7 @@ use super::session::Session;
 use super::signals::Signals;
 use super::{Tool, connect};
 use crate::client::producer::{Producer, ProducerRecord};
-use crate::client::{ClientConfig, ClientError};
+use crate::client::{ClientConfig, ClientError, TransactionError};
 use crate::protocol::batch::RecordHeader;
 use crate::protocol::error_code::ErrorCode;
 
@@ -143,7 +145,10 @@ struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     fn new(producer: &'a Producer, request: &'a Request, max_block: Duration) -> Sending<'a> {
-        Sending { producer, request, max_block, outcomes: Arc::default(), accepted: 0, line: 0, known: None, headers: Vec::new() }
+        let outcomes = Arc::<Outcomes>::default();
+        let told = Arc::clone(&outcomes);
+        producer.set_failure_listener(Arc::new(move |line, error| told.fail(line, error)));
+        Sending { producer, request, max_block, outcomes, accepted: 0, line: 0, known: None, headers: Vec::new() }
     }
 
     /// Sends all there is. Ends early with the first line that is no record, and with --sync at the first record that fails.
@@ -249,14 +254,14 @@ impl<'a> Sending<'a> {
             sent.map_err(|error| Failure::new(format!("line {line} was not delivered: {error}")))?;
             return Ok(());
         }
-        let outcomes = Arc::clone(&self.outcomes);
-        let callback = move |result| {
-            if let Err(error) = result {
-                outcomes.fail(line, error);
+        match self.producer.send_tagged(record, line).await {
+            Ok(_) => {}
+            Err(error @ ClientError::Transaction(TransactionError::InvalidState(_))) => {
+                self.accepted -= 1;
+                let failure = Failure::new(error.to_string());
+                return Err(failure.advise("this tool begins no transactions: leave transactional.id out").into());
             }
-        };
-        if let Err(error) = self.producer.send_with(record, callback).await {
-            self.outcomes.fail(line, error);
+            Err(error) => self.outcomes.fail(line, error),
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use ottla::client::config::{ClientConfig, ClientKind};
 use ottla::client::conn::{ConnectError, Connection, ConnectionOptions, Disconnect, RequestError};
 use ottla::protocol::api_key::ApiKey;
-use ottla::protocol::messages::{DescribeClusterRequest, DescribeClusterResponse, ListGroupsRequest, ListGroupsResponse, MetadataRequest};
+use ottla::protocol::messages::{
+    DescribeClusterRequest, DescribeClusterResponse, ListGroupsRequest, ListGroupsResponse, MetadataRequest, MetadataResponse,
+};
 
 use super::fake_broker::{Action, Bound, Gate, metadata, stranger};
 
@@ -41,6 +43,30 @@ async fn an_old_broker_is_asked_in_old_versions() {
     connection.send(&MetadataRequest { topics: Some(Vec::new()), ..Default::default() }).await.expect("answered");
     let versions: Vec<(ApiKey, i16)> = broker.seen().iter().map(|seen| (seen.key, seen.version)).collect();
     assert_eq!(versions, [(ApiKey::ApiVersions, 4), (ApiKey::ApiVersions, 0), (ApiKey::Metadata, 7)]);
+}
+
+#[tokio::test]
+async fn a_throttled_connection_sends_nothing_unless_the_broker_has_waited_itself() {
+    for (version, throttled) in [(5, false), (6, true)] {
+        let bound = Bound::new().await.versions(ApiKey::Metadata, 0, version);
+        let port = bound.port();
+        let throttle = move |_: MetadataRequest, _: i16| {
+            Action::Answer(MetadataResponse { throttle_time_ms: 600_000, ..metadata(&[(1, port)], &[], 0) })
+        };
+        let broker = bound.on::<MetadataRequest>(throttle).start();
+        let connection = Connection::connect(broker.address, &options()).await.expect("connects");
+        let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        connection.send(&request).await.expect("answered");
+        assert_eq!(connection.throttled_until().is_some(), throttled, "version {version}");
+        let waiting = connection.start(&request).expect("queued");
+        if throttled {
+            connection.close();
+            waiting.answer().await.expect_err("closed before it was sent");
+        } else {
+            waiting.answer().await.expect("answered");
+        }
+        assert_eq!(broker.requests::<MetadataRequest>().len(), if throttled { 1 } else { 2 });
+    }
 }
 
 #[tokio::test]

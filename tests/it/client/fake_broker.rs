@@ -9,7 +9,7 @@ use ottla::protocol::api_key::ApiKey;
 use ottla::protocol::codec::{Reader, Request, VersionRange};
 use ottla::protocol::error_code::ErrorCode;
 use ottla::protocol::frame::{decode_request_header, encode_response};
-use ottla::protocol::messages::api_versions_response::ApiVersion;
+use ottla::protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
 use ottla::protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use ottla::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,6 +62,7 @@ type Script = Box<dyn FnMut(i16, i32, Bytes) -> Action<Bytes> + Send>;
 struct State {
     scripts: BTreeMap<ApiKey, Script>,
     versions: BTreeMap<ApiKey, VersionRange>,
+    features: Vec<(&'static str, i16)>,
     api_versions_max: i16,
     seen: Vec<Seen>,
 }
@@ -88,7 +89,8 @@ impl Drop for FakeBroker {
 impl Bound {
     pub(crate) async fn new() -> Bound {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let state = State { scripts: BTreeMap::new(), versions: BTreeMap::new(), api_versions_max: 4, seen: Vec::new() };
+        let state =
+            State { scripts: BTreeMap::new(), versions: BTreeMap::new(), features: Vec::new(), api_versions_max: 4, seen: Vec::new() };
         Bound { listener, state }
     }
 
@@ -117,6 +119,12 @@ impl Bound {
     /// Announces these versions of an API.
     pub(crate) fn versions(mut self, key: ApiKey, min: i16, max: i16) -> Bound {
         self.state.versions.insert(key, VersionRange::new(min, max));
+        self
+    }
+
+    /// Announces a finalized feature level.
+    pub(crate) fn feature(mut self, name: &'static str, level: i16) -> Bound {
+        self.state.features.push((name, level));
         self
     }
 
@@ -232,7 +240,18 @@ fn api_versions(state: &State, correlation_id: i32, version: i16) -> Bytes {
         let response = ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion.code(), ..Default::default() };
         return encode_response(correlation_id, ApiKey::ApiVersions, &response, 0).expect("encodes").to_bytes();
     }
-    let response = ApiVersionsResponse { api_keys: state.versions.iter().map(|(key, it)| range(key, it)).collect(), ..Default::default() };
+    let feature = |(name, level): &(&str, i16)| FinalizedFeatureKey {
+        name: (*name).to_owned(),
+        min_version_level: *level,
+        max_version_level: *level,
+        ..Default::default()
+    };
+    let response = ApiVersionsResponse {
+        api_keys: state.versions.iter().map(|(key, it)| range(key, it)).collect(),
+        finalized_features_epoch: if state.features.is_empty() || version < 3 { -1 } else { 1 },
+        finalized_features: if version < 3 { Vec::new() } else { state.features.iter().map(feature).collect() },
+        ..Default::default()
+    };
     encode_response(correlation_id, ApiVersionsRequest::KEY, &response, version).expect("encodes").to_bytes()
 }
 

@@ -4,5 +4,8 @@ mod admin;
 mod cluster;
 mod conn;
 mod consumer;
+mod consumer_protocol;
 pub(crate) mod fake_broker;
+mod fetch_sessions;
 mod producer;
+mod transactions;
