@@ -1,6 +1,7 @@
 //! One entry of `bootstrap.servers`. Source: `Utils.getHost`, `Utils.getPort`.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use super::ConfigError;
 
@@ -26,6 +27,11 @@ impl BootstrapServer {
             (None, None) => host,
             _ => return Err(invalid()),
         };
+        // What is left of an IPv6 address whose last group would be the port.
+        if host.contains(':') && host.parse::<Ipv6Addr>().is_err() && text.parse::<Ipv6Addr>().is_ok() {
+            let message = format!("Invalid url in {key}: {text} (an IPv6 address goes in brackets: [{text}]:9092)");
+            return Err(ConfigError::Rule { key: key.to_owned(), message });
+        }
         let good_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '%' | '.' | '_' | ':');
         if host.is_empty() || !host.chars().all(good_host) || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(invalid());
@@ -61,6 +67,10 @@ mod tests {
         for text in ["h", "h:", ":1", "[::1:1", "h:x", "a b:1"] {
             let error = BootstrapServer::parse("bootstrap.servers", text).expect_err(text);
             assert_eq!(error.to_string(), format!("Invalid url in bootstrap.servers: {text}"));
+        }
+        for text in ["::1", "fe80::1", "2001:db8:0:0:0:0:0:5"] {
+            let error = BootstrapServer::parse("bootstrap.servers", text).expect_err(text).to_string();
+            assert!(error.ends_with(&format!("in brackets: [{text}]:9092)")), "{error}");
         }
         let error = BootstrapServer::parse("bootstrap.servers", "h:70000").expect_err("too large");
         assert_eq!(error.to_string(), "Invalid port in bootstrap.servers: h:70000");

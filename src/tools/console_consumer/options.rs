@@ -263,9 +263,6 @@ fn config(
         if group.is_none() {
             // There is nothing to commit to.
             given.remove("enable.auto.commit");
-        } else if session.compat() && given.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
-            session.warn("group.protocol=consumer is not served by this client yet: reading as a classic member");
-            given.remove("group.protocol");
         }
     }
     let servers = session.variable("KAFKA_BOOTSTRAP_SERVERS").map(str::to_owned);

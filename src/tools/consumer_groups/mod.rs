@@ -38,7 +38,7 @@ fn run(session: &mut Session, options: &Options) -> anyhow::Result<Exit> {
     }
     let result = work(session, action, options);
     match result {
-        Err(error) if session.compat() && error.downcast_ref::<Usage>().is_none() && !is_broken_pipe(&error) => {
+        Err(error) if session.compat() && !is_usage_for_kafka(&error) && !is_broken_pipe(&error) => {
             let words = in_kafkas_words(&error);
             writeln!(session.out, "\nError: Executing consumer group command failed due to {words}")?;
             // In place of Kafka's stack trace.
@@ -47,6 +47,12 @@ fn run(session: &mut Session, options: &Options) -> anyhow::Result<Exit> {
         }
         other => other,
     }
+}
+
+/// Would Kafka's tool answer with its usage? A flag's value that is no number, or is given twice, it only finds when at work.
+fn is_usage_for_kafka(error: &anyhow::Error) -> bool {
+    let found_late = |text: &str| text.starts_with("Cannot parse argument '") || text.starts_with("Found multiple arguments for option ");
+    error.downcast_ref::<Usage>().is_some_and(|usage| !found_late(&usage.0))
 }
 
 /// The message of the exception that Kafka's tool would have caught.
