@@ -3,6 +3,7 @@
 mod batch;
 mod broker;
 mod client;
+mod exactly_once;
 mod fuzz;
 mod groups;
 mod protocol;
