@@ -188,6 +188,9 @@ enum TimerAction {
     },
 }
 
+/// When the fencing of a member is tried again whose records may not have reached the log.
+const FENCE_RETRY_MS: i64 = 500;
+
 type GroupTimers = Timers<TimerKey, TimerAction>;
 
 /// What a group needs of its shard while something happens to it.
@@ -337,6 +340,28 @@ impl GroupShard {
         self.timers.cancel(&TimerKey::ClassicSync { group_id, member_id });
     }
 
+    /// A deadline of a member of a group that is not classic.
+    fn poll_member(&mut self, now: Now, key: TimerKey, action: TimerAction) -> Effects {
+        let effects = match (&key, &action) {
+            (TimerKey::Session { group_id, member_id }, _) => self.fence_by_timer(now, group_id, member_id, "the member session expired"),
+            (TimerKey::Rebalance { group_id, member_id }, &TimerAction::LeaveEpoch { member_epoch }) => {
+                self.end_rebalance_by_timer(now, group_id, member_id, member_epoch)
+            }
+            (TimerKey::ClassicJoin { group_id, member_id }, _) => {
+                self.fence_by_timer(now, group_id, member_id, "the classic member failed to join within the rebalance timeout")
+            }
+            (TimerKey::ClassicSync { group_id, member_id }, _) => {
+                self.fence_by_timer(now, group_id, member_id, "the member failed to sync within timeout")
+            }
+            _ => Effects::default(),
+        };
+        if !effects.records.is_empty() {
+            // Should they not reach the log, once more; else it will find nobody.
+            self.timers.schedule(now, key, FENCE_RETRY_MS, action);
+        }
+        effects
+    }
+
     /// A member's deadline has passed; what that means is its group's to say.
     fn fence_by_timer(&mut self, now: Now, group_id: &str, member_id: &str, reason: &str) -> Effects {
         match self.groups.get(group_id) {
@@ -414,18 +439,8 @@ impl Shard for GroupShard {
             }
             (TimerKey::Sync { .. }, _) => Effects::default(),
             (TimerKey::Expiration, _) => self.expire_offsets(now),
-            (TimerKey::Session { group_id, member_id }, _) => self.fence_by_timer(now, &group_id, &member_id, "the member session expired"),
-            (TimerKey::Rebalance { group_id, member_id }, TimerAction::LeaveEpoch { member_epoch }) => {
-                self.end_rebalance_by_timer(now, &group_id, &member_id, member_epoch)
-            }
-            (TimerKey::Rebalance { .. }, _) => Effects::default(),
             (TimerKey::InitialRebalance { group_id }, _) => self.initial_streams_rebalance(now, &group_id),
-            (TimerKey::ClassicJoin { group_id, member_id }, _) => {
-                self.fence_by_timer(now, &group_id, &member_id, "the classic member failed to join within the rebalance timeout")
-            }
-            (TimerKey::ClassicSync { group_id, member_id }, _) => {
-                self.fence_by_timer(now, &group_id, &member_id, "the member failed to sync within timeout")
-            }
+            (key, action) => self.poll_member(now, key, action),
         })
     }
 

@@ -383,9 +383,7 @@ impl GroupShard {
             let hash = self.topics.group_hash(topics.names());
             effects.records.push(records::group_epoch(group_id, group.common.group_epoch() + 1, hash));
         }
-        for member in members {
-            self.cancel_member_timers(group_id, &member.member_id);
-        }
+        // Its deadlines stay: should the records not reach the log, it is still there; else they find nobody.
         Ok(())
     }
 

@@ -176,9 +176,6 @@ impl GroupShard {
         }
         effects.records.push(group_metadata_record(&classic, |member| assignments.get(&member.member_id).cloned().unwrap_or_default()));
         tracing::info!(group = group_id, generation = classic.generation_id, "consumer group becomes a classic group");
-        for member in group.members() {
-            self.cancel_member_timers(group_id, &member.member_id);
-        }
         let protocols = classic.members().map(|member| (member.member_id.clone(), member.protocols.clone())).collect();
         let conversion = ConversionToClassic { group_id: group_id.to_owned(), protocols, rebalance };
         effects.after_commit = Some(AfterCommit::ConvertedToClassic(Box::new(conversion.clone())));
@@ -188,6 +185,12 @@ impl GroupShard {
     /// The classic group is in the log: its members have sessions from now on, and know again what its record does not tell of them.
     pub(in crate::coordinator::group) fn converted_to_classic(&mut self, now: Now, conversion: ConversionToClassic) -> Effects {
         let ConversionToClassic { group_id, protocols, rebalance } = conversion;
+        if self.classic_group(&group_id).is_none() {
+            return Effects::default();
+        }
+        for (member_id, _) in &protocols {
+            self.cancel_member_timers(&group_id, member_id);
+        }
         self.with_group(now, &group_id, |group, step| {
             for (member_id, protocols) in protocols {
                 let Some(member) = group.member(&member_id).filter(|member| member.protocols.len() == 1).cloned() else { continue };

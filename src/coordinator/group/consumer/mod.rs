@@ -22,6 +22,9 @@ pub(super) mod records;
 mod regex;
 mod replay;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 

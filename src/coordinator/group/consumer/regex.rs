@@ -152,7 +152,8 @@ impl GroupShard {
     pub fn regexes_resolved(&mut self, now: Now, group_id: &str, resolved: Option<BTreeMap<String, ResolvedRegex>>) -> Effects {
         self.resolving.remove(group_id);
         let mut effects = Effects { replay: true, ..Effects::default() };
-        let (Some(resolved), Ok(mut held)) = (resolved, self.hold(group_id)) else { return effects };
+        let Some(resolved) = resolved else { return effects };
+        let Ok(mut held) = self.hold(group_id) else { return effects };
         let group = &mut held.group;
         let mut topics: SubscribedTopics = group.common.subscribed_topics().clone();
         let mut changed = false;

@@ -79,8 +79,12 @@ impl Harness {
     }
 
     pub(super) fn with(config: GroupCoordinatorConfig) -> Harness {
+        Harness::at(config, Arc::default())
+    }
+
+    pub(super) fn at(config: GroupCoordinatorConfig, image: Arc<MetadataImage>) -> Harness {
         Harness {
-            shard: GroupShard::new(config, Arc::default(), Random::new(1)),
+            shard: GroupShard::new(config, image, Random::new(1)),
             now: Now { wall_ms: 1_000_000, monotonic_ms: 0 },
             log: Vec::new(),
             answers: HashMap::new(),
@@ -92,6 +96,23 @@ impl Harness {
 
     pub(super) fn client(&self) -> ClientContext {
         ClientContext { client_id: "client".to_owned(), client_host: "/127.0.0.1".to_owned(), api_version: self.api_version }
+    }
+
+    /// The cluster has these topics from now on.
+    pub(super) fn set_topics(&mut self, version: i64, topics: &[(&str, Uuid, i32)]) {
+        let old = Arc::clone(self.shard.topics().image());
+        let new = image_with_topics(version, topics);
+        let mut delta = TopicsDelta::default();
+        for topic in new.topics.iter() {
+            let before = old.topics.topic(&topic.name);
+            delta.created |= before.is_none_or(|before| before.id != topic.id);
+            if before.is_none_or(|before| before != topic) {
+                delta.changed.insert(topic.name.clone());
+            }
+        }
+        let gone = old.topics.iter().filter(|topic| new.topics.topic(&topic.name).is_none());
+        delta.changed.extend(gone.map(|topic| topic.name.clone()));
+        self.shard.on_new_metadata_image(new, &delta);
     }
 
     pub(super) fn apply(&mut self, effects: Effects) {
@@ -361,7 +382,7 @@ impl Harness {
 
     /// A new shard from nothing but the log.
     pub(super) fn restarted(&self) -> Harness {
-        let mut next = Harness::with(self.shard.config().clone());
+        let mut next = Harness::at(self.shard.config().clone(), Arc::clone(self.shard.topics().image()));
         next.now = self.now;
         for (at, (key, value)) in self.log.iter().enumerate() {
             let entry = LogEntry::Record { offset: at as i64, producer_id: None, key: key.clone(), value: value.clone() };
