@@ -28,6 +28,8 @@ mod producer_state;
 mod scan;
 mod segment;
 mod time_index;
+#[cfg(test)]
+mod transaction_tests;
 mod txn_index;
 mod validator;
 mod verification;

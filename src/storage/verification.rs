@@ -4,6 +4,9 @@
 //! transaction. Meanwhile a marker may end that transaction; the answer must then not let the batch in. So asking leaves a guard here,
 //! the append has to bring the same one, and a marker takes it away.
 //!
+//! Differs: a later epoch of the producer begins a verification of its own. Kafka goes on with the one before and its protocol, so that
+//! after a change from the newer protocol to the classic one a guard could outlive the transaction it was given for.
+//!
 //! The lowest sequence number that was seen while asking holds back higher ones: a batch whose predecessor has still to be verified
 //! would otherwise be the producer's first, and the predecessor out of order for ever.
 
@@ -41,19 +44,21 @@ impl Verifications {
         supports_epoch_bump: bool,
         now_ms: i64,
     ) -> VerificationGuard {
-        let guards = &mut self.guards;
-        let verification = self.by_producer.entry(producer_id).or_insert_with(|| {
-            *guards += 1;
-            let guard = VerificationGuard(*guards);
-            Verification { guard, since_ms: now_ms, lowest_sequence: sequence, producer_epoch, supports_epoch_bump }
-        });
-        if producer_epoch > verification.producer_epoch {
-            verification.producer_epoch = producer_epoch;
-            verification.lowest_sequence = sequence;
-        } else if producer_epoch == verification.producer_epoch {
-            verification.lowest_sequence = verification.lowest_sequence.min(sequence);
+        match self.by_producer.get_mut(&producer_id) {
+            Some(known) if producer_epoch <= known.producer_epoch => {
+                if producer_epoch == known.producer_epoch {
+                    known.lowest_sequence = known.lowest_sequence.min(sequence);
+                }
+                known.guard
+            }
+            _ => {
+                self.guards += 1;
+                let guard = VerificationGuard(self.guards);
+                let begun = Verification { guard, since_ms: now_ms, lowest_sequence: sequence, producer_epoch, supports_epoch_bump };
+                self.by_producer.insert(producer_id, begun);
+                guard
+            }
         }
-        verification.guard
     }
 
     pub(super) fn get(&self, producer_id: i64) -> Option<Verification> {
@@ -90,10 +95,11 @@ mod tests {
         let guard = verifications.begin(1, 0, 5, false, 0);
         assert_eq!(verifications.begin(1, 0, 3, false, 0), guard);
         assert_eq!(verifications.get(1).map(|it| it.lowest_sequence), Some(3));
-        assert_eq!(verifications.begin(1, 1, 9, false, 0), guard, "a new epoch begins its sequence anew");
-        assert_eq!(verifications.get(1).map(|it| it.lowest_sequence), Some(9));
         assert!(verifications.matches(1, Some(guard)));
         assert!(!verifications.matches(1, None) && !verifications.matches(2, Some(guard)));
+        let next = verifications.begin(1, 1, 9, false, 0);
+        assert!(next != guard, "a new epoch begins anew");
+        assert_eq!(verifications.get(1).map(|it| it.lowest_sequence), Some(9));
     }
 
     #[test]
