@@ -9,7 +9,9 @@
 //! | Empty          | fenced      | next epoch | fenced       | wrong  |
 //! | CompleteAbort  | as before   | next epoch | wrong        | wrong  |
 //! | CompleteCommit | wrong       | next epoch | as before    | wrong  |
-
+//!
+//! Differs: an epoch one below ours asks again only if ours came from the end of a transaction with epoch bump. In Kafka a zombie of the
+//! newer protocol is so given the identity of a successor that speaks the classic one.
 use super::metadata::{EPOCH_BUMP_VERSION, NO_PRODUCER_ID, ProducerIdAndEpoch, TransactionMetadata, TransactionState};
 use super::{AfterCommit, Effects, IDS_PER_SWEEP, TimerKey, TransactionShard};
 use crate::coordinator::timers::Now;
@@ -50,7 +52,8 @@ impl TransactionShard {
         }
         let asks_after_rotation =
             metadata.previous_producer_id == producer_id && producer_epoch == i16::MAX - 1 && metadata.producer_epoch == 0;
-        let asks_after_bump = i32::from(metadata.producer_epoch) == i32::from(producer_epoch) + 1;
+        let asks_after_bump = i32::from(metadata.producer_epoch) == i32::from(producer_epoch) + 1
+            && metadata.client_transaction_version >= EPOCH_BUMP_VERSION;
         let asks_again = asks_after_rotation || asks_after_bump;
         if metadata.producer_id != producer_id && !asks_after_rotation {
             return Err(ErrorCode::InvalidProducerIdMapping);

@@ -26,6 +26,8 @@ pub mod metadata;
 pub mod records;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
