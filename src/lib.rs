@@ -24,6 +24,7 @@
 //! | how data lies on disk | `storage/log.rs`, `storage/loader.rs` |
 //! | how a topic comes to be | `controller/topics.rs`, `metadata/image.rs`, `replication/replicas.rs` |
 //! | how groups work | `coordinator/group/` |
+//! | how transactions work | `coordinator/transaction/`, then `broker/transaction_coordinator.rs` and `storage/verification.rs` |
 //! | who gets which record of a share group | `broker/share/share_partition.rs`, then `coordinator/share/` |
 //! | what a tool does | `tools/mod.rs`, then the tool's own module |
 //! | what the bytes mean | `protocol/definitions/*.def`, from which `protocol/messages/` is generated |
@@ -32,7 +33,7 @@
 //! Each may use only what stands below it in this list; `tests/it/tidy.rs` holds that.
 //! - [`tools`]: the command-line tools. Invariant: none of them touches a broker but over the wire.
 //! - [`broker`]: sockets, dispatch, handlers, the wiring of a node.
-//! - [`coordinator`], [`controller`], [`replication`]: groups; the metadata's owner; partitions and their waiting requests.
+//! - [`coordinator`], [`controller`], [`replication`]: groups and transactions; the metadata's owner; partitions and their waiting requests.
 //!   Invariant: the first two hold no socket, file, clock or random source.
 //! - [`client`], [`metadata`], [`raft`], [`storage`]: the client core; images and configs; consensus; logs on disk.
 //!   Invariant: `storage` is synchronous and the only module that touches files.

@@ -180,9 +180,9 @@ impl TransactionCoordinator {
         self.markers.write(marker, partitions).await
     }
 
-    /// Waits until some transaction is complete, at most this long. What waits for a certain one looks again.
-    pub(crate) async fn any_completion(&self, patience: Duration) {
-        let _ = tokio::time::timeout(patience, self.completed.notified()).await;
+    /// Woken whenever some transaction is complete. What waits for a certain one looks again.
+    pub(crate) fn completions(&self) -> &Notify {
+        &self.completed
     }
 }
 

@@ -77,12 +77,15 @@ pub(crate) async fn verify(
     let patience = millis("add.partitions.to.txn.retry.backoff.max.ms").min(millis("request.timeout.ms"));
     let deadline = tokio::time::Instant::now() + patience;
     loop {
+        // Before the question, so that what is completed meanwhile is not missed.
+        let mut completed = std::pin::pin!(broker.transactions.completions().notified());
+        completed.as_mut().enable();
         let verified = verify_once(broker, transactional_id, producer, partitions, support).await;
         let is_concurrent = verified.values().any(|outcome| *outcome == Err(ErrorCode::ConcurrentTransactions));
         if !is_concurrent || !support.adds_partitions() || tokio::time::Instant::now() >= deadline {
             return verified;
         }
-        broker.transactions.any_completion(backoff).await;
+        let _ = tokio::time::timeout(backoff, completed).await;
     }
 }
 

@@ -169,7 +169,10 @@ impl Transaction {
                     13.. => image.topics.topic_by_id(topic.topic_id).map(|topic| topic.name.as_str()),
                     _ => Some(topic.name.as_str()),
                 };
-                if let Some(name) = name.filter(|name| image.topics.partition(name, data.index).is_some()) {
+                // What is refused anyway joins no transaction.
+                let may_join =
+                    |name: &&str| image.topics.partition(name, data.index).is_some() && validate(ctx.api_version, records).is_ok();
+                if let Some(name) = name.filter(may_join) {
                     batches.push((TopicPartition::new(name, data.index), header.base_sequence));
                 }
             }

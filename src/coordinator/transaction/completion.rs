@@ -89,7 +89,7 @@ impl TransactionShard {
                 Verdict::Done => {
                     waiting.remove(partition);
                 }
-                Verdict::Again => tracing::info!(transactional_id = id, %partition, %error, "a marker could not be written, will retry"),
+                Verdict::Again => tracing::debug!(transactional_id = id, %partition, %error, "a marker could not be written, will retry"),
                 Verdict::Abandon => {
                     tracing::warn!(transactional_id = id, %partition, %error, "a marker was refused for good; no more are sent");
                     self.awaiting_markers.remove(id);

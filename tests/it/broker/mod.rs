@@ -6,6 +6,7 @@ mod hostile;
 mod metrics;
 mod restart;
 mod start;
+mod transactions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
