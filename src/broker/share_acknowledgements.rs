@@ -33,11 +33,12 @@ pub(crate) struct AcknowledgementRules {
 }
 
 type Results = HashMap<TopicIdPartition, Result<(), ShareError>>;
+type PendingResult = Pin<Box<dyn Future<Output = Result<(), ShareError>> + Send>>;
 
 /// Acknowledgements on their way.
 pub(crate) struct Acknowledgements {
     results: Results,
-    pending: Vec<(TopicIdPartition, Pin<Box<dyn Future<Output = Result<(), ShareError>> + Send>>)>,
+    pending: Vec<(TopicIdPartition, PendingResult)>,
 }
 
 impl Acknowledgements {

@@ -255,7 +255,9 @@ fn what_was_accepted_stays_so_after_a_kill() {
     let mut b = Member::join(&broker, "b");
     // What was only acquired is counted no more.
     assert_eq!(b.fetch(10), [(5, 6, 1), (8, 9, 1)]);
-    assert_eq!(b.acknowledge(5, 9, ACCEPT), ErrorCode::None);
+    assert_eq!(b.acknowledge(5, 9, ACCEPT), ErrorCode::InvalidRecordState, "it does not have 7");
+    assert_eq!(b.acknowledge(5, 6, ACCEPT), ErrorCode::None);
+    assert_eq!(b.acknowledge(8, 9, ACCEPT), ErrorCode::None);
     let described = describe(&mut b.connection).expect("a partition");
     assert_eq!(described.lag, 0);
 }
@@ -310,7 +312,8 @@ fn a_group_is_described_and_deleted() {
     let (_keep, dir) = data_dir();
     let broker = start(&dir);
     let mut connection = prepare(&broker, 1);
-    let a = Member::join(&broker, "a");
+    let mut a = Member::join(&broker, "a");
+    assert_eq!(a.fetch(10), [(0, 0, 1)]);
     let describe_request = ShareGroupDescribeRequest { group_ids: vec![GROUP.to_owned()], ..Default::default() };
     let group = connection.call(&describe_request, 1).groups.remove(0);
     assert_eq!((group.error_code, group.group_state.as_str(), group.members.len()), (0, "Stable", 1));

@@ -3,6 +3,7 @@
 //!
 //! - The session's partitions are fetched; the request names only what it adds, forgets, or acknowledges.
 //! - Acknowledgements come before the fetch, and both are answered together.
+//! - Counts towards the quota of fetches. Differs: what a throttled request acquired is released, Kafka lets it wait for its locks to expire.
 //! - 2: a limit of records that is kept exactly (KIP-1206), renewed locks (KIP-1222). A request that renews fetches nothing.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::broker::share::{
     AcknowledgementBatch, AcquireMode, FetchedPartition, SessionContext, SessionKey, ShareError, ShareFetch, TopicIdPartition,
+    acknowledge_type,
 };
 use crate::broker::share_acknowledgements::{self, AcknowledgementRules};
 use crate::protocol::error_code::ErrorCode;
@@ -73,7 +75,14 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     } else {
         None
     };
-    let fetched = if renews { Vec::new() } else { fetch(broker, &request, &key, &context, max_wait_ms).await };
+    let mut fetched = if renews { Vec::new() } else { fetch(broker, ctx, &request, &key, &context, max_wait_ms).await };
+    if ctx.account.is_some() {
+        let bytes = fetched.iter().map(|it| it.records.len()).sum();
+        if broker.quotas.settle_fetch(ctx, bytes) > 0 {
+            give_back(broker, &key, &fetched);
+            fetched.clear();
+        }
+    }
     let acknowledged = match acknowledgements {
         Some(acknowledgements) => acknowledgements.finish().await,
         None => HashMap::new(),
@@ -89,8 +98,26 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
     response
 }
 
+/// Releases what a throttled request has acquired and does not get.
+fn give_back(broker: &Broker, key: &SessionKey, fetched: &[FetchedPartition]) {
+    for it in fetched.iter().filter(|it| !it.acquired.is_empty()) {
+        let batches: Vec<AcknowledgementBatch> = it
+            .acquired
+            .iter()
+            .map(|acquired| AcknowledgementBatch {
+                first_offset: acquired.first_offset,
+                last_offset: acquired.last_offset,
+                acknowledge_types: vec![acknowledge_type::RELEASE],
+            })
+            .collect();
+        // It takes effect by itself; nobody waits for it.
+        drop(broker.shares.acknowledge(key, it.partition, &batches));
+    }
+}
+
 async fn fetch(
     broker: &Broker,
+    ctx: &RequestContext,
     request: &ShareFetchRequest,
     key: &SessionKey,
     context: &SessionContext,
@@ -117,6 +144,7 @@ async fn fetch(
         return fetched;
     }
     let max_bytes = usize::try_from(request.max_bytes.min(broker.config().fetch_max_bytes)).unwrap_or(0);
+    let max_bytes = max_bytes.min(broker.quotas.fetch_burst(ctx).unwrap_or(usize::MAX));
     let fetch = ShareFetch {
         group_id: key.group_id.clone(),
         member_id: key.member_id.as_str().into(),

@@ -165,9 +165,8 @@ impl Group {
     pub(super) fn validate_offset_delete(&self) -> Result<(), ErrorCode> {
         match self {
             Group::Classic(group) => group.validate_offset_delete(),
-            Group::Consumer(_) => Ok(()),
-            Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
             Group::Consumer(_) | Group::Streams(_) => Ok(()),
+            Group::Share(_) => Err(ErrorCode::GroupIdNotFound),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Share groups (KIP-932): members that share the records of partitions, any number of members to a partition. Source:
 //! `modern.share.ShareGroup`, the share parts of `GroupMetadataManager`.
 //!
-//! - [`heartbeat`]: ShareGroupHeartbeat: joining, leaving, being led to the target assignment.
-//! - [`state_partitions`]: the share partitions whose state the share coordinator holds; only those are assigned.
-//! - [`offsets`]: offsets of a group without members are set and deleted, through the share coordinator.
-//! - [`describe`]: ShareGroupDescribe.
+//! - `heartbeat`: ShareGroupHeartbeat, which is joining, leaving, being led to the target assignment.
+//! - `state_partitions`: the share partitions whose state the share coordinator holds; only those are assigned.
+//! - `offsets`: offsets of a group without members are set and deleted, through the share coordinator.
+//! - `describe`: ShareGroupDescribe.
 //!
 //! A member gives nothing up before another gets it, so that it goes to its target in one step.
 //!
