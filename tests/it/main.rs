@@ -8,5 +8,6 @@ mod fuzz;
 mod groups;
 mod protocol;
 mod share_groups;
+mod streams;
 mod tidy;
 mod tools;

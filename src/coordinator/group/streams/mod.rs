@@ -59,7 +59,7 @@ impl StreamsError {
 
     /// What Kafka has no answer for but UNKNOWN_SERVER_ERROR; the reason is for the log.
     fn unknown(reason: &str) -> StreamsError {
-        tracing::warn!(reason, "a request of a streams group that makes no sense");
+        tracing::debug!(reason, "a request of a streams group that makes no sense");
         StreamsError { code: ErrorCode::UnknownServerError, message: None }
     }
 }

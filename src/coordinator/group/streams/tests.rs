@@ -514,7 +514,7 @@ fn tools_see_the_group_and_delete_it_when_it_is_empty() {
     let listed = h.shard.list_groups(&[], &["streams".to_owned()]);
     let shown: Vec<_> =
         listed.iter().map(|group| (group.group_type.as_str(), group.protocol_type.as_str(), group.group_state.as_str())).collect();
-    assert_eq!(shown, [("Streams", "streams", "Stable")]);
+    assert_eq!(shown, [("streams", "streams", "Stable")]);
 
     let delete = |h: &mut Harness| {
         let (results, effects) = h.shard.delete_groups(&["g".to_owned()]);
