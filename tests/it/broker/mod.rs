@@ -2,8 +2,10 @@
 
 mod admin;
 mod apis;
+mod cluster;
 mod hostile;
 mod metrics;
+mod quotas;
 mod restart;
 mod start;
 mod transactions;
