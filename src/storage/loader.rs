@@ -58,9 +58,12 @@ impl Loader<'_> {
     }
 
     fn load(&self) -> Result<Loaded, StorageError> {
-        self.finish_swaps()?;
+        // Of a thousand new partitions each is looked at once and no more.
+        let found = fs::list(self.dir())?;
+        let is_empty = found.is_empty();
+        self.finish_swaps(found)?;
         let mut epochs = LeaderEpochs::load(self.dir())?;
-        let mut segments = self.open_segments(&mut epochs)?;
+        let mut segments = if is_empty { Segments::new() } else { self.open_segments(&mut epochs)? };
         if !self.options.had_clean_shutdown {
             self.recover_unflushed(&mut segments, &mut epochs)?;
         }
@@ -105,9 +108,9 @@ impl Loader<'_> {
         Ok(Loaded { segments, log_start_offset, recovery_point, log_end_offset, producers, epochs })
     }
 
-    fn finish_swaps(&self) -> Result<(), StorageError> {
+    fn finish_swaps(&self, found: Vec<PathBuf>) -> Result<(), StorageError> {
         let (mut cleaned, mut swaps) = (Vec::new(), Vec::new());
-        for path in fs::list(self.dir())? {
+        for path in found {
             match file_name(&path) {
                 name if name.ends_with(DELETED_SUFFIX) && !name.ends_with(SNAPSHOT_DELETED_SUFFIX) => fs::remove_file(&path)?,
                 name if name.ends_with(CLEANED_SUFFIX) => cleaned.push(path),
