@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::error;
+use tracing::{debug, error};
 
 use super::config::BrokerConfig;
 use super::producer_ids::ProducerIds;
 use super::server::Broker;
+use crate::common::uuid::Uuid;
 use crate::protocol::error_code::ErrorCode;
 use crate::storage::cleaner::CleanerConfig;
 
@@ -21,6 +22,7 @@ const SWEEP_INTERVAL_MS: i64 = 1000;
 pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(report_failed_directories(Arc::clone(broker)));
+    tasks.spawn(report_assignments(Arc::clone(broker)));
     tasks.spawn(ProducerIds::keep_filled(Arc::clone(broker)));
     let mut every = |first_ms: i64, interval_ms: i64, work: fn(&Broker)| {
         // An interval of centuries is Kafka's way to say never.
@@ -86,6 +88,42 @@ async fn cleaners(broker: Arc<Broker>, first: Duration) {
             error!("a compaction failed: {failure}");
         }
     }
+}
+
+/// Tells the controller in which directory each replica lies, where it cannot know: in a node with several. Else a directory that fails
+/// would leave the partitions in it with a leader that cannot serve them. Source: `AssignmentsManager`.
+async fn report_assignments(broker: Arc<Broker>) {
+    /// As many as fit a request of Kafka's.
+    const AT_ONCE: usize = 2250;
+    let mut shutdown = broker.shutdown_signal();
+    let pause = Duration::from_millis(SWEEP_INTERVAL_MS as u64);
+    while tokio::time::timeout(pause, shutdown.wait_for(|&stopping| stopping)).await.is_err() {
+        let sweeping = Arc::clone(&broker);
+        let unknown = tokio::task::spawn_blocking(move || unknown_assignments(&sweeping)).await.unwrap_or_default();
+        for replicas in unknown.chunks(AT_ONCE) {
+            let response = broker.controller.assign_directories(replicas).await;
+            if response.error_code != ErrorCode::None.code() {
+                debug!("the directories of {} replicas could not be told: {}", replicas.len(), ErrorCode::from_code(response.error_code));
+            }
+        }
+    }
+}
+
+/// The replicas that lie elsewhere than the metadata says, as `(topic, partition, directory)`.
+fn unknown_assignments(broker: &Broker) -> Vec<(Uuid, i32, Uuid)> {
+    let (image, log_dirs, id) = (broker.image(), broker.replicas.log_dirs(), broker.node_id());
+    if image.topics.is_empty() || log_dirs.directories().iter().filter(|dir| !dir.id.is_zero()).count() < 2 {
+        return Vec::new();
+    }
+    let partitions = broker.replicas.partitions().into_iter();
+    let elsewhere = partitions.filter_map(|partition| {
+        let topic_partition = partition.topic_partition();
+        let registration = image.topics.topic_by_id(partition.topic_id())?.partition(topic_partition.partition)?;
+        let lies_in = log_dirs.directory_of(topic_partition).filter(|directory| !directory.is_zero())?;
+        let told = registration.directory(id)?;
+        (told != lies_in).then_some((partition.topic_id(), topic_partition.partition, lies_in))
+    });
+    elsewhere.collect()
 }
 
 /// Tells the controller of log directories that have failed, so that it takes the leadership of what is in them away from us.

@@ -391,6 +391,7 @@ impl Controller {
             target_removing: partition.removing_replicas.clone(),
             target_adding: partition.adding_replicas.clone(),
             target_recovery_state: partition.leader_recovery_state,
+            target_directory: None,
             unclean_shutdown: Vec::new(),
         }
     }

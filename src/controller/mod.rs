@@ -13,6 +13,7 @@ pub mod activation;
 pub mod api_error;
 pub mod brokers;
 pub mod configs;
+pub mod directories;
 pub mod elections;
 pub mod features;
 pub mod partition_change;

@@ -42,6 +42,8 @@ pub struct PartitionChange<'a> {
     pub target_removing: Vec<i32>,
     pub target_adding: Vec<i32>,
     pub target_recovery_state: LeaderRecoveryState,
+    /// The directory that a broker has put its replica into.
+    pub target_directory: Option<(i32, Uuid)>,
     /// Brokers that may have lost what was not on disk yet: neither in sync nor eligible.
     pub unclean_shutdown: Vec<i32>,
 }
@@ -201,7 +203,10 @@ impl PartitionChange<'_> {
     fn change_assignment(&self, record: &mut PartitionChangeRecord) {
         if !self.target_replicas.is_empty() {
             if self.metadata_version.has_directories() {
-                let directory = |&id: &i32| self.partition.directory(id).unwrap_or_else(|| (self.default_directory)(id));
+                let directory = |&id: &i32| match self.target_directory {
+                    Some((broker, directory)) if broker == id => directory,
+                    _ => self.partition.directory(id).unwrap_or_else(|| (self.default_directory)(id)),
+                };
                 let directories: Vec<Uuid> = self.target_replicas.iter().map(directory).collect();
                 if directories != self.partition.directories {
                     record.directories = Some(directories);
@@ -261,6 +266,7 @@ mod tests {
             target_removing: partition.removing_replicas.clone(),
             target_adding: partition.adding_replicas.clone(),
             target_recovery_state: partition.leader_recovery_state,
+            target_directory: None,
             unclean_shutdown: Vec::new(),
         };
         adjust(&mut change);

@@ -129,6 +129,7 @@ macro_rules! refuse_at_the_top {
 
 refuse_at_the_top! {
     AllocateProducerIdsRequest AllocateProducerIdsResponse,
+    AssignReplicasToDirsRequest AssignReplicasToDirsResponse,
     AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse,
     AlterPartitionRequest AlterPartitionResponse,
     BrokerHeartbeatRequest BrokerHeartbeatResponse,

@@ -562,3 +562,120 @@ fn an_aborted_transaction_leaves_nothing() {
     assert!(before.same_state(cluster.controller.image()));
     assert_eq!(cluster.create_one(topic("a_b", 1, 1)).0, ErrorCode::None, "the name that was rolled back does not collide");
 }
+
+fn reassign(cluster: &mut Cluster, name: &str, replicas: Option<Vec<i32>>) -> (ErrorCode, Option<String>) {
+    use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+    let partition = ReassignablePartition { partition_index: 0, replicas, ..Default::default() };
+    let topic = ReassignableTopic { name: name.to_owned(), partitions: vec![partition], ..Default::default() };
+    let request = AlterPartitionReassignmentsRequest { topics: vec![topic], ..Default::default() };
+    let answer = cluster.run(|controller| controller.alter_partition_reassignments(&request));
+    let answer = answer.responses[0].partitions[0].clone();
+    (ErrorCode::from_code(answer.error_code), answer.error_message)
+}
+
+#[test]
+fn a_reassignment_adds_first_and_can_be_taken_back() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.create_one(topic("a", 1, 1));
+    let now = |cluster: &Cluster| cluster.controller.image().topics.partition("a", 0).expect("a partition").clone();
+    let old = now(&cluster).replicas[0];
+    let new = if old == 1 { 2 } else { 1 };
+    assert_eq!(reassign(&mut cluster, "a", Some(vec![new])), (ErrorCode::None, None));
+    let moving = now(&cluster);
+    assert_eq!((&moving.replicas, &moving.adding_replicas, &moving.removing_replicas), (&vec![new, old], &vec![new], &vec![old]));
+    let listed = reassignments::list_partition_reassignments(
+        cluster.controller.image(),
+        &ListPartitionReassignmentsRequest { topics: None, ..Default::default() },
+    );
+    assert_eq!(listed.topics[0].partitions[0].replicas, [new, old]);
+    assert_eq!(reassign(&mut cluster, "a", None), (ErrorCode::None, None));
+    let back = now(&cluster);
+    assert_eq!((&back.replicas, back.leader, back.is_reassigning()), (&vec![old], old, false));
+    assert_eq!(reassign(&mut cluster, "a", None).0, ErrorCode::NoReassignmentInProgress);
+    assert_eq!(reassign(&mut cluster, "a", Some(vec![9])).0, ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(reassign(&mut cluster, "b", Some(vec![1])).0, ErrorCode::UnknownTopicOrPartition);
+}
+
+#[test]
+fn the_replication_factor_stays_unless_it_may_change() {
+    use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+    let mut cluster = Cluster::new(&[1, 2]);
+    cluster.create_one(topic("a", 1, 1));
+    let partition = ReassignablePartition { partition_index: 0, replicas: Some(vec![1, 2]), ..Default::default() };
+    let topic = ReassignableTopic { name: "a".to_owned(), partitions: vec![partition], ..Default::default() };
+    let request = AlterPartitionReassignmentsRequest { topics: vec![topic], allow_replication_factor_change: false, ..Default::default() };
+    let answer = cluster.run(|controller| controller.alter_partition_reassignments(&request)).responses[0].partitions[0].clone();
+    assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::InvalidReplicationFactor);
+    assert_eq!(answer.error_message.as_deref(), Some("The replication factor is changed from 1 to 2"));
+}
+
+#[test]
+fn a_topic_that_comes_to_prefer_any_leader_gets_one_in_the_next_pass() {
+    let mut cluster = Cluster::new(&[1, 2]);
+    cluster.create_one(topic("a", 1, 2));
+    // The follower goes first, so that the leader alone is in sync; then the leader goes too, and the follower comes back.
+    let leader = cluster.controller.image().topics.partition("a", 0).expect("a partition").leader;
+    let follower = 3 - leader;
+    for id in [follower, leader] {
+        cluster.controller.set_time(cluster.controller.now_ms + 1);
+        let epoch = cluster.epoch(id);
+        let request = BrokerHeartbeatRequest {
+            broker_id: id,
+            broker_epoch: epoch,
+            current_metadata_offset: cluster.controller.next_offset(),
+            want_fence: true,
+            ..Default::default()
+        };
+        cluster.run(|controller| controller.heartbeat(&request));
+    }
+    cluster.heartbeat(follower, false);
+    let now = |cluster: &Cluster| cluster.controller.image().topics.partition("a", 0).expect("a partition").leader;
+    assert!(!cluster.run(Controller::elect_unclean_leaders));
+    assert_eq!(now(&cluster), NO_LEADER, "nobody in sync is alive");
+    cluster.run(|controller| controller.incremental_alter_configs(&alter(2, "a", &[("unclean.leader.election.enable", 0, Some("true"))])));
+    assert!(!cluster.run(Controller::elect_unclean_leaders));
+    assert_eq!(now(&cluster), follower);
+}
+
+#[test]
+fn a_replica_in_a_directory_that_is_offline_leads_nothing() {
+    use assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+    let mut cluster = Cluster::new(&[1]);
+    cluster.create_one(topic("a", 1, 1));
+    let topic_id = cluster.controller.image().topics.topic("a").expect("a topic").id;
+    let mut assign = |topic_id: Uuid, directory: Uuid| {
+        let partition = PartitionData { partition_index: 0, ..Default::default() };
+        let topic = TopicData { topic_id, partitions: vec![partition], ..Default::default() };
+        let request = AssignReplicasToDirsRequest {
+            broker_id: 1,
+            broker_epoch: cluster.epoch(1),
+            directories: vec![DirectoryData { id: directory, topics: vec![topic], ..Default::default() }],
+            ..Default::default()
+        };
+        let response = cluster.run(|controller| controller.assign_replicas_to_directories(&request));
+        let partition = cluster.controller.image().topics.partition("a", 0).expect("a partition").clone();
+        (ErrorCode::from_code(response.directories[0].topics[0].partitions[0].error_code), partition.directories[0], partition.leader)
+    };
+    assert_eq!(assign(topic_id, directory(1)), (ErrorCode::None, directory(1), 1));
+    let lost = Uuid::from_u128(1 << 90);
+    assert_eq!(assign(topic_id, lost), (ErrorCode::None, lost, NO_LEADER));
+    assert_eq!(assign(Uuid::from_u128(5000), lost).0, ErrorCode::UnknownTopicId);
+}
+
+#[test]
+fn a_quota_counts_partitions_and_refuses_single_topics() {
+    let mut cluster = Cluster::new(&[1]);
+    let request = CreateTopicsRequest { topics: vec![topic("a", 3, 1), topic("b", 2, 1)], ..Default::default() };
+    let mut left = 4;
+    let quota: PartitionChangeQuota = Box::new(move |partitions| {
+        let allowed = left > 0;
+        left -= partitions as i32;
+        allowed && left >= 0
+    });
+    let response = cluster.run(|controller| controller.within(Some(quota), |controller| controller.create_topics(&request)));
+    let codes: Vec<ErrorCode> = response.topics.iter().map(|topic| ErrorCode::from_code(topic.error_code)).collect();
+    assert_eq!(codes, [ErrorCode::None, ErrorCode::ThrottlingQuotaExceeded]);
+    assert!(cluster.controller.image().topics.topic("b").is_none());
+    // The next operation has no quota.
+    assert_eq!(cluster.create(vec![topic("b", 2, 1)])[0].1, ErrorCode::None);
+}

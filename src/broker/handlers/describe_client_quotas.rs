@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::controller::quotas::{CLIENT_ID, IP, USER};
+use crate::controller::quotas::{
+    CLIENT_ID, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, IP, PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE, USER,
+};
 use crate::metadata::image::{ClientQuotaEntity, ClientQuotasImage};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::describe_client_quotas_response::{EntityData, EntryData, ValueData};
@@ -17,6 +19,9 @@ use crate::protocol::messages::{DescribeClientQuotasRequest, DescribeClientQuota
 const MATCH_EXACT: i8 = 0;
 const MATCH_DEFAULT: i8 = 1;
 const MATCH_SPECIFIED: i8 = 2;
+
+/// The order of an entity's values, by which Kafka's own tool prints them as it does those of its broker.
+const VALUE_ORDER: [&str; 4] = [REQUEST_PERCENTAGE, PRODUCER_BYTE_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE];
 
 pub(crate) async fn handle(
     broker: &Arc<Broker>,
@@ -88,6 +93,13 @@ impl<'a> Filter<'a> {
 fn describe(quotas: &ClientQuotasImage, request: &DescribeClientQuotasRequest) -> Result<Vec<EntryData>, (ErrorCode, String)> {
     let filter = Filter::parse(request)?;
     let matching = quotas.entities.iter().filter(|(entity, _)| filter.matches(entity, request.strict));
+    let place = |key: &str| VALUE_ORDER.iter().position(|known| *known == key);
+    let in_order = |values: &BTreeMap<String, f64>| {
+        let mut values: Vec<ValueData> =
+            values.iter().map(|(key, &value)| ValueData { key: key.clone(), value, ..Default::default() }).collect();
+        values.sort_by_key(|value| place(&value.key));
+        values
+    };
     let entry = |(entity, values): (&ClientQuotaEntity, &Arc<BTreeMap<String, f64>>)| EntryData {
         entity: entity
             .iter()
@@ -97,7 +109,7 @@ fn describe(quotas: &ClientQuotasImage, request: &DescribeClientQuotasRequest) -
                 ..Default::default()
             })
             .collect(),
-        values: values.iter().map(|(key, &value)| ValueData { key: key.clone(), value, ..Default::default() }).collect(),
+        values: in_order(values),
         ..Default::default()
     };
     Ok(matching.map(entry).collect())

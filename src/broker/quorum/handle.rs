@@ -1,6 +1,6 @@
 //! How the rest of the node asks the controller for changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
@@ -195,6 +195,28 @@ impl ControllerHandle {
             ..Default::default()
         };
         self.heartbeat(request).await
+    }
+
+    /// Says in which of this broker's directories replicas lie, as `(topic, partition, directory)`.
+    pub async fn assign_directories(&self, replicas: &[(Uuid, i32, Uuid)]) -> AssignReplicasToDirsResponse {
+        use assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+        let mut by_directory: BTreeMap<Uuid, BTreeMap<Uuid, Vec<PartitionData>>> = BTreeMap::new();
+        for &(topic, partition_index, directory) in replicas {
+            let partitions = by_directory.entry(directory).or_default().entry(topic).or_default();
+            partitions.push(PartitionData { partition_index, ..Default::default() });
+        }
+        let directories = by_directory.into_iter().map(|(id, topics)| DirectoryData {
+            id,
+            topics: topics.into_iter().map(|(topic_id, partitions)| TopicData { topic_id, partitions, ..Default::default() }).collect(),
+            ..Default::default()
+        });
+        let request = AssignReplicasToDirsRequest {
+            broker_id: self.node_id,
+            broker_epoch: self.broker_epoch(),
+            directories: directories.collect(),
+            ..Default::default()
+        };
+        self.request(request, Controller::assign_replicas_to_directories).await
     }
 
     /// Gives up this broker's leaderships and fences it, so that its logs may be closed. What the publishers are told on the

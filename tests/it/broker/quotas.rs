@@ -59,7 +59,7 @@ fn quotas_are_set_described_and_taken_away_and_survive_a_restart() {
     set(&mut connection, &[("user", Some("u")), ("client-id", None)], "request_percentage", 12.5);
     set(&mut connection, &[("ip", Some("10.0.0.1"))], "connection_creation_rate", 7.0);
     let all =
-        ["client-id=<default>,user=u producer_byte_rate=1000000000,request_percentage=12.5", "ip=10.0.0.1 connection_creation_rate=7"];
+        ["client-id=<default>,user=u request_percentage=12.5,producer_byte_rate=1000000000", "ip=10.0.0.1 connection_creation_rate=7"];
     assert_eq!(describe(&mut connection), all);
     drop(connection);
     broker.kill();
@@ -167,7 +167,8 @@ fn who_has_changed_too_much_is_refused_from_the_strict_versions_on() {
     let request = DeleteTopicsRequest { topic_names: vec!["a".to_owned()], timeout_ms: 30_000, ..Default::default() };
     let deleted = broker.connect().call(&request, 5);
     assert_eq!(ErrorCode::from_code(deleted.responses[0].error_code), ErrorCode::ThrottlingQuotaExceeded);
-    let topic = create_partitions_request::CreatePartitionsTopic { name: "a".to_owned(), count: 32, assignments: None, ..Default::default() };
+    let topic =
+        create_partitions_request::CreatePartitionsTopic { name: "a".to_owned(), count: 32, assignments: None, ..Default::default() };
     let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
     let grown = broker.connect().call(&request, 3);
     assert_eq!(ErrorCode::from_code(grown.results[0].error_code), ErrorCode::ThrottlingQuotaExceeded);
