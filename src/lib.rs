@@ -26,6 +26,7 @@
 //! | how groups work | `coordinator/group/` |
 //! | how transactions work | `coordinator/transaction/`, then `broker/transaction_coordinator.rs` and `storage/verification.rs` |
 //! | who gets which record of a share group | `broker/share/share_partition.rs`, then `coordinator/share/` |
+//! | how a client is held to its quota | `broker/quota/`, then `broker/dispatch.rs` |
 //! | what a tool does | `tools/mod.rs`, then the tool's own module |
 //! | what the bytes mean | `protocol/definitions/*.def`, from which `protocol/messages/` is generated |
 //!
