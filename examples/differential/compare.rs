@@ -168,9 +168,13 @@ fn walk(path: String, ours: Option<&Value>, apache: Option<&Value>, pairs: &mut 
             }
         }
         (Some(Value::Array(ours)), Some(Value::Array(apache))) => {
+            let paired;
             let (ours, apache) = match (by_key(ours), by_key(apache)) {
                 (Some(ours), Some(apache)) => (ours, apache),
-                _ => (by_position(ours), by_position(apache)),
+                _ => {
+                    paired = pair_up(ours, apache, pairs);
+                    (by_position(ours), by_position(&paired))
+                }
             };
             let keys: BTreeSet<&String> = ours.keys().chain(apache.keys()).collect();
             for key in keys {
@@ -179,6 +183,28 @@ fn walk(path: String, ours: Option<&Value>, apache: Option<&Value>, pairs: &mut 
         }
         _ => found.push(Difference { path, ours: ours.cloned(), apache: apache.cloned() }),
     }
+}
+
+/// Apache's elements in the order of ours: those that are the same, but for ids that may be the same, come where ours are.
+fn pair_up(ours: &[Value], apache: &[Value], pairs: &Pairs) -> Vec<Value> {
+    let mut left: Vec<&Value> = apache.iter().collect();
+    let mut places: Vec<Option<Value>> = vec![None; ours.len()];
+    let mut known = pairs.clone();
+    for (place, ours) in places.iter_mut().zip(ours).filter(|(_, ours)| ours.is_object()) {
+        let same = left.iter().position(|apache| {
+            let mut trial = known.clone();
+            let same = differences(ours, apache, &mut trial).is_empty();
+            if same {
+                known = trial;
+            }
+            same
+        });
+        *place = same.map(|at| left.remove(at).clone());
+    }
+    let mut rest = left.into_iter().cloned();
+    let mut all: Vec<Value> = places.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect();
+    all.extend(rest);
+    all
 }
 
 fn by_key(elements: &[Value]) -> Option<BTreeMap<String, &Value>> {

@@ -111,8 +111,7 @@ fn batch(given: &Value) -> Result<Bytes, String> {
     let batch: Batch = serde_json::from_value(given.clone()).map_err(|error| format!("@batch: {error}"))?;
     let codec = (0..8).filter_map(Compression::from_id).find(|codec| codec.name() == batch.codec);
     let codec = codec.ok_or_else(|| format!("no codec {}", batch.codec))?;
-    let mut builder =
-        BatchBuilder::new(codec).base_offset(batch.base_offset).transactional(batch.transactional).control(batch.control.is_some());
+    let mut builder = BatchBuilder::new(codec).base_offset(batch.base_offset).control(batch.control.is_some());
     if let Some(type_) = batch.control {
         let record = ControlRecord::end_transaction(type_ == 1, 0);
         builder.append_control(TIMESTAMP, &record).map_err(|error| error.to_string())?;
@@ -142,7 +141,7 @@ fn batch(given: &Value) -> Result<Bytes, String> {
     }
     // The producer's fields, which need not be consistent, and with them a checksum over all.
     let mut view = BatchViewMut::parse(&mut bytes).map_err(|error| error.to_string())?;
-    let transactional = view.header().is_transactional();
+    let transactional = batch.transactional || view.header().is_transactional();
     view.set_producer_state(batch.producer_id, batch.producer_epoch, batch.base_sequence, transactional);
     for (at, field) in [
         (8, batch.length.map(|value| value.to_be_bytes().to_vec())),

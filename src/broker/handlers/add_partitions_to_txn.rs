@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
+use crate::common::topic_name;
 use crate::common::topic_partition::TopicPartition;
 use crate::coordinator::transaction::ProducerIdAndEpoch;
 use crate::coordinator::transaction::metadata::EPOCH_BUMP_VERSION;
@@ -50,8 +51,11 @@ async fn add(broker: &Broker, ctx: &RequestContext, transaction: AddPartitionsTo
     let producer = ProducerIdAndEpoch { producer_id: transaction.producer_id, producer_epoch: transaction.producer_epoch };
     let id = transaction.transactional_id.clone();
     let exists = |it: &TopicPartition| image.topics.partition(&it.topic, it.partition).is_some();
-    let errors: Vec<(TopicPartition, ErrorCode)> = if !partitions.iter().all(exists) {
+    // A client's own records never belong into a topic that a coordinator writes.
+    let forbidden = |it: &TopicPartition| ctx.api_version < 4 && topic_name::is_internal(&it.topic);
+    let errors: Vec<(TopicPartition, ErrorCode)> = if partitions.iter().any(|it| !exists(it) || forbidden(it)) {
         let error = |it: &TopicPartition| match exists(it) {
+            _ if forbidden(it) => ErrorCode::TopicAuthorizationFailed,
             true => ErrorCode::OperationNotAttempted,
             false => ErrorCode::UnknownTopicOrPartition,
         };

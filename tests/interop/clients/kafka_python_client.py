@@ -18,14 +18,18 @@ if verb == "produce":
     for result in sent:
         result.get(120)
 elif verb == "transact":
-    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"kafka-python-{topic}", linger_ms=5, retries=1000, delivery_timeout_ms=120_000)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"kafka-python-{topic}", linger_ms=5, retries=1000,
+                             request_timeout_ms=5_000, delivery_timeout_ms=120_000)
     producer.init_transactions()
 
     def send(batch, commit):
         producer.begin_transaction()
-        for key, value in batch:
-            producer.send(topic, value, key)
-        producer.commit_transaction() if commit else producer.abort_transaction()
+        sent = [producer.send(topic, value, key) for key, value in batch]
+        if not commit:
+            return producer.abort_transaction()
+        producer.commit_transaction()
+        for result in sent:  # a batch that expired on the way is told here only
+            result.get(1)
 
     batch, number = [], 0
     for line in sys.stdin.buffer:
