@@ -423,8 +423,8 @@ fn groups_are_listed_described_and_deleted() {
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups.into_iter().map(|g| format!("{} {} {} {}", g.group_id, g.protocol_type, g.group_state, g.group_type)).collect::<Vec<_>>()
     };
-    assert_eq!(list(&mut connection, &[], &[]), ["active consumer Stable Classic", "idle  Empty Classic"]);
-    assert_eq!(list(&mut connection, &["stable"], &["CLASSIC"]), ["active consumer Stable Classic"]);
+    assert_eq!(list(&mut connection, &[], &[]), ["active consumer Stable classic", "idle  Empty classic"]);
+    assert_eq!(list(&mut connection, &["stable"], &["CLASSIC"]), ["active consumer Stable classic"]);
     assert_eq!(list(&mut connection, &[], &["consumer"]), [""; 0]);
     let mut request = describe("active");
     request.include_authorized_operations = true;
@@ -441,7 +441,7 @@ fn groups_are_listed_described_and_deleted() {
     let request = DeleteGroupsRequest { groups_names: vec!["idle".to_owned()], ..Default::default() };
     assert_eq!(connection.call(&request, 2).results[0].error_code, 0);
     assert_eq!(offsets(&mut connection, "idle"), []);
-    assert_eq!(list(&mut connection, &[], &[]), ["active consumer Stable Classic"]);
+    assert_eq!(list(&mut connection, &[], &[]), ["active consumer Stable classic"]);
 }
 
 #[test]

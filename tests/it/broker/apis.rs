@@ -165,12 +165,45 @@ fn produce_says_per_partition_what_is_wrong() {
 }
 
 #[test]
-fn too_few_in_sync_replicas_refuse_acks_all_alone() {
+fn no_more_replicas_must_be_in_sync_than_there_are() {
     let broker = Broker::start();
     let mut connection = broker.connect();
     connection.create_topic_with("strict", 1, &[("min.insync.replicas", "2")]);
-    assert_eq!(code(connection.produce("strict", 0, batch(&["x"]), -1).error_code), ErrorCode::NotEnoughReplicas);
-    assert_eq!(code(connection.produce("strict", 0, batch(&["x"]), 1).error_code), ErrorCode::None);
+    assert_eq!(code(connection.produce("strict", 0, batch(&["x"]), -1).error_code), ErrorCode::None);
+}
+
+#[test]
+fn a_refused_batch_is_answered_as_by_kafka() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    connection.create_topic("t", 1);
+    let good = batch(&["x"]);
+    // Two batches: Kafka keeps the text to itself, and has not looked at the log.
+    let twice = connection.produce("t", 0, [&good[..], &good[..]].concat().into(), 1);
+    assert_eq!((code(twice.error_code), twice.error_message, twice.log_start_offset), (ErrorCode::InvalidRecord, None, -1));
+    let mut old = good.to_vec();
+    old[16] = 9;
+    let corrupt = connection.produce("t", 0, old.into(), 1);
+    assert_eq!(
+        (code(corrupt.error_code), corrupt.error_message.as_deref()),
+        (ErrorCode::CorruptMessage, Some("Invalid magic found in record: 9"))
+    );
+    // A topic without partitions is not answered, and an internal one that does not exist is unknown.
+    let mut request = produce_request("t", 0, good.clone(), 1);
+    request.topic_data[0].partition_data.clear();
+    assert_eq!(connection.call(&request, 9).responses.len(), 0);
+    assert_eq!(code(connection.produce("__transaction_state", 0, good, 1).error_code), ErrorCode::UnknownTopicOrPartition);
+}
+
+#[test]
+fn delegation_tokens_are_refused_at_every_version() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    for version in 1..=3 {
+        let response = connection.call(&CreateDelegationTokenRequest::default(), version);
+        assert_eq!(code(response.error_code), ErrorCode::DelegationTokenRequestNotAllowed);
+        assert_eq!(response.token_requester_principal_name.is_empty(), version < 3);
+    }
 }
 
 #[test]
