@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const { Kafka, CompressionTypes, Partitioners, logLevel, ConfigResourceTypes } = createRequire(process.cwd() + "/")("kafkajs");
 
 const [verb, bootstrap, topic, last, group] = process.argv.slice(2);
-const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.NOTHING, retry: { retries: 100, initialRetryTime: 100, maxRetryTime: 500 } });
+const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR, retry: { retries: 100, initialRetryTime: 100, maxRetryTime: 500 } });
 
 async function batches(size, send) {
   let messages = [];
@@ -70,6 +70,11 @@ if (verb === "produce") {
   await admin.disconnect();
 } else {
   const consumer = kafka.consumer({ groupId: group ?? `kafkajs-${process.pid}-${Date.now()}`, readUncommitted: false });
+  consumer.on(consumer.events.CRASH, (crash) => {
+    if (crash.payload.restart) return;
+    console.error(crash.payload.error);
+    process.exit(1);
+  });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
   let left = Number(last);
