@@ -140,6 +140,7 @@ impl Test<'_> {
                 self.ours.close(&step.connection);
                 self.apache.close(&step.connection);
             }
+            Action::Pause => std::thread::sleep(Duration::from_secs(1)),
             Action::Receive => {
                 let (api, version) = self.under_way.remove(&step.connection).ok_or("nothing is under way")?;
                 let answers = (self.ours.receive(&step.connection)?, self.apache.receive(&step.connection)?);

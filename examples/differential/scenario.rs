@@ -9,6 +9,7 @@
 //! two: JoinGroup 9 {groupId: g} send                       on a connection of its own, the answer is read later
 //! two: receive => other=memberId
 //! two: close
+//! pause                                                    a second
 //! Metadata * {topics: null}                                once for each version that both brokers serve
 //! ```
 //!
@@ -37,9 +38,15 @@ pub(crate) struct Step {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Ask { request: Request, only_send: bool, now: bool },
+    Ask {
+        request: Request,
+        only_send: bool,
+        now: bool,
+    },
     Receive,
     Close,
+    /// A second for what a broker publishes to its parts one after the other, and nobody can ask for.
+    Pause,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +103,7 @@ fn step(line: &str, place: &str, section: &str, defaults: &BTreeMap<String, Map<
     let action = match parser.word() {
         "receive" => Action::Receive,
         "close" => Action::Close,
+        "pause" => Action::Pause,
         api => {
             let versions = versions(parser.word())?;
             let mut body = defaults.get(api).cloned().unwrap_or_default();
