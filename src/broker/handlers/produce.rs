@@ -91,11 +91,12 @@ pub(crate) async fn handle(broker: &Arc<Broker>, ctx: &RequestContext, request: 
         Ok(transaction) => transaction,
         Err(error) => return refuse_all(request, error),
     };
+    let shared = Shared { broker, ctx, image: &image, acks, transaction };
     let mut pending = Vec::new();
     let mut responses: Vec<TopicProduceResponse> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
         let topic_at = responses.len();
-        responses.push(append_topic(broker, ctx, &image, acks, &transaction, topic, topic_at, &mut pending).await);
+        responses.push(append_topic(&shared, topic, topic_at, &mut pending).await);
     }
     if acks == 0 {
         return without_response(&responses);
@@ -216,16 +217,17 @@ impl Transaction {
     }
 }
 
-async fn append_topic(
-    broker: &Broker,
-    ctx: &RequestContext,
-    image: &MetadataImage,
+/// What all partitions of a request share.
+struct Shared<'a> {
+    broker: &'a Broker,
+    ctx: &'a RequestContext,
+    image: &'a MetadataImage,
     acks: i16,
-    transaction: &Transaction,
-    topic: TopicProduceData,
-    topic_at: usize,
-    pending: &mut Vec<Pending>,
-) -> TopicProduceResponse {
+    transaction: Transaction,
+}
+
+async fn append_topic(shared: &Shared<'_>, topic: TopicProduceData, topic_at: usize, pending: &mut Vec<Pending>) -> TopicProduceResponse {
+    let &Shared { broker, ctx, image, .. } = shared;
     let mut response =
         TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses: Vec::new(), ..Default::default() };
     let by_id = ctx.api_version >= 13;
@@ -253,7 +255,7 @@ async fn append_topic(
             Some(code) => Err(code.into()),
             None => {
                 let topic_id = by_id.then_some(response.topic_id);
-                let append = || append_partition(broker, ctx, acks, transaction, &response.name, topic_id, data);
+                let append = || append_partition(shared, &response.name, topic_id, data);
                 if is_heavy {
                     // Only as many at once as there are processors, and no other task waits behind any of them.
                     let _turn = broker.heavy_appends.acquire().await;
@@ -306,14 +308,12 @@ struct Appended {
 }
 
 fn append_partition(
-    broker: &Broker,
-    ctx: &RequestContext,
-    acks: i16,
-    transaction: &Transaction,
+    shared: &Shared<'_>,
     topic: &str,
     topic_id: Option<crate::common::uuid::Uuid>,
     data: PartitionProduceData,
 ) -> Result<Appended, Refusal> {
+    let &Shared { broker, ctx, acks, .. } = shared;
     let partition = broker.replicas.partition(topic, data.index)?;
     if topic_id.is_some_and(|id| id != partition.topic_id()) {
         return Err(ErrorCode::UnknownTopicId.into());
@@ -327,7 +327,7 @@ fn append_partition(
     if !(-1..=1).contains(&acks) {
         return Err(ErrorCode::InvalidRequiredAcks.into());
     }
-    let transaction = transaction.of_partition(topic, data.index)?;
+    let transaction = shared.transaction.of_partition(topic, data.index)?;
     let leader_epoch = partition.leader_epoch();
     let info = partition.append_in_transaction(&records, AppendOrigin::Client, acks, transaction).map_err(|error| {
         let log_start_offset = if tells_log_start(&error) { partition.log().map_or(-1, |log| log.log_start_offset()) } else { -1 };

@@ -92,17 +92,23 @@ fn topics(out: &mut Exposition, broker: &Broker, image: &MetadataImage) {
         "total_fetch_requests" => ("kafka_server_brokertopicmetrics_totalfetchrequests", "Partitions in Fetch requests."),
         _ => ("kafka_server_brokertopicmetrics_failedfetchrequests", "Partitions that Fetch failed for."),
     };
-    let mut families: BTreeMap<&'static str, (u64, Vec<(Labels, f64)>)> = BTreeMap::new();
+    /// One counter: its sum, and its value for each topic.
+    #[derive(Default)]
+    struct Counted {
+        sum: u64,
+        by_topic: Vec<(Labels, f64)>,
+    }
+    let mut families: BTreeMap<&'static str, Counted> = BTreeMap::new();
     for (topic, counters) in broker.metrics.topics.read(|topic| image.topics.topic(topic).is_some()) {
         for (name, value) in counters.read() {
-            let (total, samples) = families.entry(name).or_default();
-            *total += value;
-            samples.push((label("topic", topic.clone()), value as f64));
+            let counted = families.entry(name).or_default();
+            counted.sum += value;
+            counted.by_topic.push((label("topic", topic.clone()), value as f64));
         }
     }
-    for (name, (total, samples)) in families {
+    for (name, Counted { sum, by_topic }) in families {
         let (name, text) = help(name);
-        out.counter(name, text, std::iter::once((Labels::new(), total as f64)).chain(samples));
+        out.counter(name, text, std::iter::once((Labels::new(), sum as f64)).chain(by_topic));
     }
 }
 
