@@ -19,6 +19,13 @@ fn is_not_now(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::ConcurrentTransactions | ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator)
 }
 
+/// One batch of one record of this moment: a much older one would go into another segment than the markers, and be deleted for its age.
+fn batch_of_now(mut builder: BatchBuilder, value: &str) -> Bytes {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock that is set");
+    builder.append(since_1970.as_millis() as i64, None, Some(value.as_bytes()), &[]).expect("a small record");
+    builder.finish().expect("a batch")
+}
+
 /// A producer's side of the protocol, by hand.
 struct Producer<'a> {
     connection: &'a mut Connection,
@@ -70,7 +77,7 @@ impl<'a> Producer<'a> {
     /// Produces one record, again while the transaction before is being completed.
     fn send(&mut self, topic: &str, partition: i32, value: &str) -> ErrorCode {
         let builder = BatchBuilder::new(Compression::None).producer(self.producer_id, self.epoch, self.sequence).transactional(true);
-        let mut request = produce_request(topic, partition, batch_of(builder, &[value]), -1);
+        let mut request = produce_request(topic, partition, batch_of_now(builder, value), -1);
         request.transactional_id = Some(self.id.to_owned());
         let version = if self.bumps_epoch { 12 } else { 11 };
         loop {
@@ -257,7 +264,7 @@ fn records_outside_of_any_transaction_are_kept_out() {
     assert_eq!(errors, [0, ErrorCode::TransactionAbortable.code()]);
     // Without a transactional id nobody may write transactional records.
     let builder = BatchBuilder::new(Compression::None).producer(producer.producer_id, producer.epoch, 1).transactional(true);
-    let refused = producer.connection.produce("t", 0, batch_of(builder, &["x"]), -1);
+    let refused = producer.connection.produce("t", 0, batch_of_now(builder, "x"), -1);
     assert_eq!(refused.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
 }
 
