@@ -202,7 +202,9 @@ mod tests {
     const WINDOWS: Windows = Windows { count: 11, size_ms: 1000 };
     const KEY: &str = "producer_byte_rate";
 
-    fn quotas(entities: &[(&[(&str, Option<&str>)], f64)]) -> ClientQuotas {
+    type Parts<'a> = &'a [(&'a str, Option<&'a str>)];
+
+    fn quotas(entities: &[(Parts<'_>, f64)]) -> ClientQuotas {
         let mut image = ClientQuotasImage::default();
         for (entity, limit) in entities {
             let entity = entity.iter().map(|(entity_type, name)| ((*entity_type).to_owned(), name.map(str::to_owned))).collect();
