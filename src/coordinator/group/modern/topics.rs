@@ -155,3 +155,32 @@ fn put_string(bytes: &mut Vec<u8>, text: &str) {
 pub fn names_by_id<'a>(image: &'a MetadataImage, ids: impl IntoIterator<Item = &'a Uuid>) -> BTreeMap<Uuid, String> {
     ids.into_iter().filter_map(|&id| Some((id, image.topics.topic_by_id(id)?.name.clone()))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::group::tests::image_with_topics;
+
+    #[test]
+    fn the_hash_of_a_groups_topics_is_kafkas() {
+        // Written by one and taken as unchanged by the other, Kafka 4.3, when it loaded the group.
+        let id: Uuid = "NHfjVp5ERsG6-u9JbR2mbQ".parse().expect("an identifier");
+        let mut topics = Topics::new(image_with_topics(1, &[("foo", id, 6), ("foobar", Uuid::from_u128(7), 2)]));
+        assert_eq!(topics.group_hash(["foo"]), 7_391_232_523_803_044_995);
+        assert_eq!(topics.group_hash(["foo", "not there"]), 7_391_232_523_803_044_995);
+        assert_ne!(topics.group_hash(["foo", "foobar"]), 7_391_232_523_803_044_995);
+        assert_eq!(topics.group_hash(["not there"]), 0);
+    }
+
+    #[test]
+    fn groups_are_found_by_the_topics_they_read() {
+        let mut topics = Topics::new(Arc::default());
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        topics.subscriptions_changed("g", &names(&[]), &names(&["a", "b"]));
+        topics.subscriptions_changed("h", &names(&[]), &names(&["b"]));
+        topics.subscriptions_changed("g", &names(&["a", "b"]), &names(&["a"]));
+        let changed = |names: BTreeSet<String>| TopicsDelta { changed: names, created: false };
+        assert_eq!(topics.update(Arc::default(), &changed(names(&["a"]))), names(&["g"]));
+        assert_eq!(topics.update(Arc::default(), &changed(names(&["b", "c"]))), names(&["h"]));
+    }
+}
