@@ -101,6 +101,7 @@ served_apis! {
     AlterClientQuotas(AlterClientQuotasRequest): 0..=1 => alter_client_quotas;
     AlterConfigs(AlterConfigsRequest): 0..=2 => alter_configs;
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest): 0..=1 => alter_partition_reassignments;
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest): 1..=2 => alter_replica_log_dirs;
     AlterShareGroupOffsets(AlterShareGroupOffsetsRequest): 0..=0 => alter_share_group_offsets;
     AlterUserScramCredentials(AlterUserScramCredentialsRequest): 0..=0 => alter_user_scram_credentials;
     ApiVersions(ApiVersionsRequest): 0..=4 => api_versions;

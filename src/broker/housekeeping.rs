@@ -10,6 +10,7 @@ use tracing::{debug, error};
 
 use super::config::BrokerConfig;
 use super::producer_ids::ProducerIds;
+use super::replica_moves;
 use super::server::Broker;
 use crate::common::uuid::Uuid;
 use crate::protocol::error_code::ErrorCode;
@@ -23,6 +24,7 @@ pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> 
     let mut tasks = JoinSet::new();
     tasks.spawn(report_failed_directories(Arc::clone(broker)));
     tasks.spawn(report_assignments(Arc::clone(broker)));
+    tasks.spawn(replica_moves::run(Arc::clone(broker)));
     tasks.spawn(ProducerIds::keep_filled(Arc::clone(broker)));
     let mut every = |first_ms: i64, interval_ms: i64, work: fn(&Broker)| {
         // An interval of centuries is Kafka's way to say never.

@@ -7,6 +7,8 @@
 //! Invariant: there is one set of loggers in a process, since there is one log.
 //! Sources: Kafka's `LoggingController`, `RuntimeLoggerManager`.
 
+mod json;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -172,6 +174,15 @@ impl State {
     }
 }
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// An object a line, for programs.
+    Json,
+}
+
 /// Hears of every place that logs, once.
 struct Seeing;
 
@@ -183,7 +194,7 @@ impl<S: Subscriber> Layer<S> for Seeing {
 }
 
 /// Sends the log to standard error, at the levels of `KAFKA_LOG`. A second call in one process (a test) keeps the first.
-pub(crate) fn start() {
+pub(crate) fn start(format: LogFormat) {
     let text = std::env::var("KAFKA_LOG").unwrap_or_default();
     let wanted = if text.trim().is_empty() { Ok(Targets::new().with_default(LevelFilter::INFO)) } else { text.parse::<Targets>() };
     let (targets, complaint) = match wanted {
@@ -201,7 +212,11 @@ pub(crate) fn start() {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // What cannot be written (a log file on a full disk, a pipe that nobody reads) is lost: to complain on standard error is to panic.
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).log_internal_errors(false);
-    let _ = tracing_subscriber::registry().with(filter).with(lines).with(Seeing).try_init();
+    let (plain, objects) = match format {
+        LogFormat::Text => (Some(lines), None),
+        LogFormat::Json => (None, Some(json::Lines)),
+    };
+    let _ = tracing_subscriber::registry().with(filter).with(plain).with(objects).with(Seeing).try_init();
     if let Some(error) = complaint {
         warn!("KAFKA_LOG={text} is not understood ({error}); the level is INFO");
     }

@@ -20,6 +20,7 @@ mod metrics;
 mod producer_ids;
 pub mod quorum;
 mod quota;
+mod replica_moves;
 pub mod request_context;
 pub mod serve;
 pub mod server;

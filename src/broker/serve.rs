@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::config::BrokerConfig;
-use super::loggers;
+use super::loggers::{self, LogFormat};
 use super::server::Server;
 use crate::common::clock::SystemClock;
 use crate::common::properties;
@@ -32,6 +32,7 @@ struct Options {
     config: Option<PathBuf>,
     overrides: Vec<(String, String)>,
     ephemeral: bool,
+    json_log: bool,
 }
 
 /// The command line of `ottla serve`, also for completions and the manual.
@@ -78,6 +79,13 @@ pub fn command() -> Command {
                 .value_parser(parse_override),
         )
         .arg(
+            Arg::new("log-format")
+                .long("log-format")
+                .value_name("FORMAT")
+                .help("Write log messages as lines of text (the default) or as one JSON object a line")
+                .value_parser(["text", "json"]),
+        )
+        .arg(
             Arg::new("ephemeral")
                 .long("ephemeral")
                 .help("Keep the data in a temporary directory that is removed at the end")
@@ -104,7 +112,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code;
         }
     };
-    loggers::start();
+    loggers::start(if options.json_log { LogFormat::Json } else { LogFormat::Text });
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -122,6 +130,7 @@ impl Options {
             config: matches.get_one("config").cloned(),
             overrides: matches.get_many("override").into_iter().flatten().cloned().collect(),
             ephemeral: matches.get_flag("ephemeral"),
+            json_log: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
         }
     }
 

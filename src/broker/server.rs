@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -61,6 +61,8 @@ pub struct Broker {
     pub(crate) streams_topics: StreamsTopics,
     pub(crate) transactions: Arc<TransactionCoordinator>,
     pub(crate) quotas: Arc<Quotas>,
+    /// There are replicas to move to other directories.
+    pub(crate) replica_moves: Notify,
     pub(crate) telemetry: Arc<Telemetry>,
     /// Of clients that talk nonsense.
     pub(crate) complaints: Complaints,
@@ -255,6 +257,7 @@ impl Server {
             groups,
             transactions,
             quotas,
+            replica_moves: Notify::new(),
             telemetry,
             complaints: Complaints::default(),
             share_coordinator,

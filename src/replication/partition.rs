@@ -292,6 +292,22 @@ impl Partition {
         self.waiters.wake_all();
     }
 
+    /// Puts the log that `replace` gives, if it does, in the place of the present one. Nobody appends meanwhile.
+    pub fn replace_log<E>(&self, replace: impl FnOnce() -> Result<Option<Arc<Log>>, E>) -> Result<bool, E> {
+        let replaced = {
+            let mut state = self.state_mut();
+            match replace()? {
+                Some(log) => {
+                    state.log = Some(log);
+                    true
+                }
+                None => false,
+            }
+        };
+        self.waiters.wake_all();
+        Ok(replaced)
+    }
+
     /// Ends this partition: every later request fails, and everyone who waits learns of it.
     pub fn set_gone(&self) {
         self.state_mut().gone = true;

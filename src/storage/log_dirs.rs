@@ -26,9 +26,11 @@ use super::log::{Log, LogOptions, parse_topic_partition_name};
 use super::meta_properties::MetaProperties;
 
 mod cleaning;
+mod moves;
 
 pub use cleaning::CleanerMetrics;
 use cleaning::Cleaners;
+pub use moves::{FutureReplica, MoveError};
 
 /// The metadata log's directory, which is not one of the partitions here.
 pub const CLUSTER_METADATA_DIR: &str = "__cluster_metadata-0";
@@ -116,6 +118,8 @@ pub struct LogDirs {
     logs: RwLock<BTreeMap<TopicPartition, Hosted>>,
     /// Directories of deleted partitions and when they may go, ms.
     deleted: Mutex<Vec<(i64, PathBuf)>>,
+    /// Replicas on their way to another directory; see [`moves`]. Locked after `logs`.
+    futures: Mutex<BTreeMap<TopicPartition, Hosted>>,
     cleaners: Cleaners,
 }
 
@@ -168,6 +172,7 @@ impl LogDirs {
             dirs,
             logs: RwLock::default(),
             deleted: Mutex::default(),
+            futures: Mutex::default(),
             cleaners: Cleaners::default(),
         })
     }
@@ -219,6 +224,11 @@ impl LogDirs {
                 });
             }
         });
+        for future in self.future_replicas() {
+            if let Some(current) = self.log(&future.topic_partition) {
+                current.cleaning().pause();
+            }
+        }
     }
 
     fn load_dir(&self, index: usize, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) -> Result<(), StorageError> {
@@ -230,6 +240,7 @@ impl LogDirs {
         let high_watermarks = checkpoint::read_offsets(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
         let cleaned_to = checkpoint::read_offsets(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
         let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
+        let mut futures: Vec<(PathBuf, TopicPartition)> = Vec::new();
         for path in fs::list(&dir.path)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
             if !fs::is_dir(&path) || name == CLUSTER_METADATA_DIR || name == REMOTE_LOG_INDEX_CACHE {
@@ -237,6 +248,8 @@ impl LogDirs {
             }
             if name.ends_with(DELETE_DIR_SUFFIX) {
                 self.deleted().push((self.options.clock.now_ms() + LogConfig::default().file_delete_delay_ms, path));
+            } else if let Some(topic_partition) = moves::parse_future_name(&path) {
+                futures.push((path, topic_partition));
             } else if name.ends_with(STRAY_DIR_SUFFIX) || name.ends_with(FUTURE_DIR_SUFFIX) {
                 tracing::warn!(path = %path.display(), "leaving a stray or unfinished replica alone");
             } else if let Some(topic_partition) = parse_topic_partition_name(&path) {
@@ -259,11 +272,23 @@ impl LogDirs {
                 log.update_high_watermark(high_watermarks.get(topic_partition).copied().unwrap_or(0));
                 log.cleaning().set_cleaned_to(cleaned_to.get(topic_partition).copied());
                 let mut logs = self.hosted_mut();
-                if logs.contains_key(topic_partition) {
-                    tracing::error!(%topic_partition, path = %path.display(), "the partition is in two log directories; ignoring this one");
+                let mut loaded = Hosted { dir: index, log: Arc::new(log) };
+                if let Some(other) = logs.remove(topic_partition) {
+                    // A crash came in the middle of a move. The one that reaches less far has missed something.
+                    if other.log.log_end_offset() > loaded.log.log_end_offset() {
+                        logs.insert(topic_partition.clone(), other);
+                    } else {
+                        logs.insert(topic_partition.clone(), std::mem::replace(&mut loaded, other));
+                    }
+                    drop(logs);
+                    let path = self.dirs[loaded.dir].path.join(set_aside_name(topic_partition, STRAY_DIR_SUFFIX));
+                    let from = loaded.log.dir();
+                    tracing::error!(%topic_partition, path = %from.display(), "the partition is in two log directories; setting one aside");
+                    loaded.log.mark_closed(path.clone());
+                    self.dirs[loaded.dir].health.note(fs::rename(&from, &path))?;
                     continue;
                 }
-                logs.insert(topic_partition.clone(), Hosted { dir: index, log: Arc::new(log) });
+                logs.insert(topic_partition.clone(), loaded);
             }
             Ok(())
         };
@@ -271,7 +296,13 @@ impl LogDirs {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })
+        })?;
+        for (path, topic_partition) in futures {
+            let options = self.log_options(dir, path, &topic_partition, config(&topic_partition.topic));
+            let log = Log::open(LogOptions { had_clean_shutdown: dir.had_clean_shutdown, ..options })?;
+            self.futures.lock().unwrap_or_else(PoisonError::into_inner).insert(topic_partition, Hosted { dir: index, log: Arc::new(log) });
+        }
+        Ok(())
     }
 
     fn log_options(&self, dir: &Dir, path: PathBuf, topic_partition: &TopicPartition, config: Arc<LogConfig>) -> LogOptions {
@@ -362,6 +393,9 @@ impl LogDirs {
     }
 
     fn set_aside(&self, topic_partition: &TopicPartition, suffix: &str) -> Result<Option<(Hosted, PathBuf)>, LogDirsError> {
+        if let Err(error) = self.cancel_move(topic_partition) {
+            tracing::warn!(%topic_partition, %error, "a replica on its way could not be removed");
+        }
         let Some(hosted) = self.hosted_mut().remove(topic_partition) else { return Ok(None) };
         let dir = &self.dirs[hosted.dir];
         dir.health.check()?;
@@ -481,6 +515,8 @@ impl LogDirs {
         let dir = &self.dirs[index];
         if dir.health.is_online() {
             let logs = self.logs_in(index);
+            let futures = self.future_replicas().into_iter().filter(|future| future.log.dir().parent() == Some(&dir.path));
+            let logs: Vec<_> = logs.into_iter().chain(futures.map(|future| (future.topic_partition, future.log))).collect();
             let closed = logs.iter().try_for_each(|(_, log)| {
                 let _paused = log.cleaning().abort_and_pause();
                 log.flush().and_then(|()| log.close())
@@ -702,6 +738,84 @@ mod tests {
         assert!(matches!(other_node, Err(OpenError::Inconsistent(_))));
         fs::remove_file(&node.dirs[0].path().join("meta.properties")).expect("removed");
         assert!(matches!(LogDirs::open(node.options()), Err(OpenError::NotFormatted { .. })));
+    }
+
+    fn move_all(dirs: &LogDirs, partition: i32) -> Arc<Log> {
+        while dirs.copy_to_future(&tp(partition), 300).expect("copied") > 0 {}
+        dirs.promote_future(&tp(partition)).expect("promoted").expect("it has caught up")
+    }
+
+    #[test]
+    fn a_replica_moves_to_another_directory_with_everything_it_has() {
+        let node = Node::new(2);
+        let dirs = node.start();
+        let log = node.create(&dirs, 0);
+        for n in 0..20 {
+            produce(&log, &plain_batch(START_MS + n, &["a value"]));
+        }
+        log.delete_records_before(3).expect("deleted");
+        let (from, to) = (node.dirs[0].path(), node.dirs[1].path());
+        assert!(dirs.begin_move(&tp(0), to).expect("begun"));
+        assert_eq!(dirs.copy_to_future(&tp(0), 100).expect("copied"), 100);
+        let future = dirs.future_replicas().remove(0);
+        assert!(future.offset_lag > 0 && future.log.dir().to_string_lossy().ends_with("-future"));
+        assert!(dirs.promote_future(&tp(0)).expect("looked at").is_none());
+        // What comes meanwhile is copied too, and who reads the old log is not disturbed.
+        produce(&log, &plain_batch(START_MS, &["the last"]));
+        let moved = move_all(&dirs, 0);
+        assert_eq!((moved.log_start_offset(), moved.log_end_offset(), moved.high_watermark()), (3, 21, 21));
+        assert_eq!((moved.dir(), moved.topic_id()), (to.join("t-0"), Some(Uuid::from_u128(5))));
+        let read = |log: &Log| crate::storage::log::tests::records_from(log, 3, 500, crate::storage::log::FetchIsolation::LogEnd).len();
+        assert_eq!((read(&log), read(&moved)), (18, 18));
+        assert!(!fs::exists(&from.join("t-0")) && dirs.future_replicas().is_empty());
+        assert!(dirs.directories().iter().all(|dir| dir.online));
+        produce(&moved, &plain_batch(START_MS, &["after"]));
+        dirs.shutdown(1);
+        let dirs = node.start();
+        assert_eq!((dirs.log(&tp(0)).expect("there").log_end_offset(), dirs.directory_of(&tp(0))), (22, Some(Uuid::from_u128(1001))));
+    }
+
+    #[test]
+    fn a_move_goes_on_after_a_restart_and_ends_where_the_replica_is() {
+        let node = Node::new(2);
+        let dirs = node.start();
+        let log = node.create(&dirs, 0);
+        for n in 0..20 {
+            produce(&log, &plain_batch(START_MS + n, &["a value"]));
+        }
+        assert!(dirs.begin_move(&tp(0), node.dirs[1].path()).expect("begun"));
+        dirs.copy_to_future(&tp(0), 300).expect("copied");
+        let copied = dirs.future_replicas()[0].log.log_end_offset();
+        dirs.shutdown(1);
+        let dirs = node.start();
+        dirs.log(&tp(0)).expect("there").update_high_watermark(20);
+        assert_eq!(dirs.future_replicas()[0].log.log_end_offset(), copied);
+        assert_eq!(move_all(&dirs, 0).log_end_offset(), 20);
+        // Back, and then not.
+        assert!(dirs.begin_move(&tp(0), node.dirs[0].path()).expect("begun"));
+        assert!(!dirs.begin_move(&tp(0), node.dirs[1].path()).expect("it is there"));
+        assert!(dirs.future_replicas().is_empty() && dirs.log(&tp(0)).expect("there").cleaning().is_idle());
+        let unknown = dirs.begin_move(&tp(0), Path::new("/nowhere"));
+        assert!(matches!(unknown, Err(MoveError::UnknownDirectory(_))));
+        assert!(matches!(dirs.begin_move(&tp(7), node.dirs[0].path()), Err(MoveError::NoReplica)));
+    }
+
+    #[test]
+    fn of_two_logs_of_a_partition_the_longer_is_kept() {
+        let node = Node::new(2);
+        {
+            let dirs = node.start();
+            let log = node.create(&dirs, 0);
+            produce(&log, &plain_batch(START_MS, &["a", "b"]));
+            dirs.shutdown(1);
+        }
+        // What a crash between the two renames of a move leaves.
+        let (from, to) = (node.dirs[0].path().join("t-0"), node.dirs[1].path().join("t-0"));
+        fs::create_dir_all(&to).expect("created");
+        fs::write(&to.join("partition.metadata"), &fs::read(&from.join("partition.metadata")).expect("read")).expect("written");
+        let dirs = node.start();
+        assert_eq!(dirs.log(&tp(0)).expect("there").log_end_offset(), 2);
+        assert!(!fs::exists(&to));
     }
 
     #[test]

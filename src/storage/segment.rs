@@ -248,6 +248,18 @@ impl Segment {
         Ok(file)
     }
 
+    /// Opens every file now, so that whoever holds the segment can read on when the directory is renamed.
+    pub(super) fn open_files(&self) -> Result<(), StorageError> {
+        self.file()?;
+        let mut inner = self.inner();
+        inner.offset_index.file.file()?;
+        inner.time_index.file.file()?;
+        if fs::exists(inner.txn_index.file.path()) {
+            inner.txn_index.file.file()?;
+        }
+        Ok(())
+    }
+
     /// Gives the descriptors back until someone needs them again.
     pub(super) fn release_files(&self) -> Result<(), StorageError> {
         let mut inner = self.inner();

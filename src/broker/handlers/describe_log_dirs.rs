@@ -11,7 +11,7 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::describe_log_dirs_response::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use crate::protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use crate::storage::log::Log;
-use crate::storage::log_dirs::LogDir;
+use crate::storage::log_dirs::{FutureReplica, LogDir};
 
 pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let wanted: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
@@ -25,11 +25,19 @@ pub(crate) async fn handle(broker: &Arc<Broker>, _ctx: &RequestContext, request:
             wanted.as_ref().is_none_or(|wanted| wanted.contains(&(name.topic.as_str(), name.partition)))
         })
         .collect();
-    let results = broker.replicas.log_dirs().directories().iter().map(|dir| describe(dir, &wanted_logs)).collect();
+    let futures = broker.replicas.log_dirs().future_replicas();
+    let wanted_futures: Vec<&FutureReplica> = futures
+        .iter()
+        .filter(|future| {
+            let name = &future.topic_partition;
+            wanted.as_ref().is_none_or(|wanted| wanted.contains(&(name.topic.as_str(), name.partition)))
+        })
+        .collect();
+    let results = broker.replicas.log_dirs().directories().iter().map(|dir| describe(dir, &wanted_logs, &wanted_futures)).collect();
     DescribeLogDirsResponse { results, ..Default::default() }
 }
 
-fn describe(dir: &LogDir, logs: &[&Arc<Log>]) -> DescribeLogDirsResult {
+fn describe(dir: &LogDir, logs: &[&Arc<Log>], futures: &[&FutureReplica]) -> DescribeLogDirsResult {
     let log_dir = absolute(&dir.path);
     if !dir.online {
         return DescribeLogDirsResult { log_dir, error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() };
@@ -41,6 +49,15 @@ fn describe(dir: &LogDir, logs: &[&Arc<Log>]) -> DescribeLogDirsResult {
             partition_index: name.partition,
             partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
             offset_lag: (log.high_watermark() - log.log_end_offset()).max(0),
+            ..Default::default()
+        });
+    }
+    for future in futures.iter().filter(|future| future.log.dir().parent() == Some(&dir.path)) {
+        topics.entry(&future.topic_partition.topic).or_default().push(DescribeLogDirsPartition {
+            partition_index: future.topic_partition.partition,
+            partition_size: i64::try_from(future.log.size_bytes()).unwrap_or(i64::MAX),
+            offset_lag: future.offset_lag,
+            is_future_key: true,
             ..Default::default()
         });
     }

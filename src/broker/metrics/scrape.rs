@@ -23,6 +23,7 @@ pub(super) async fn scrape(broker: &Arc<Broker>) -> Result<String, std::fmt::Err
     topics(&mut out, broker, &image);
     replicas(&mut out, broker, &partitions);
     logs(&mut out, broker, &partitions);
+    cleaner(&mut out, broker);
     cluster(&mut out, broker, &image);
     quorum(&mut out, broker).await;
     groups(&mut out, broker).await;
@@ -165,6 +166,34 @@ fn logs(out: &mut Exposition, broker: &Broker, partitions: &[Arc<Partition>]) {
         "kafka_log_logmanager_logdirectoryoffline",
         "1 for a log directory that has failed.",
         directories.iter().map(|dir| (label("logDirectory", dir.path.display().to_string()), f64::from(u8::from(!dir.online)))),
+    );
+}
+
+fn cleaner(out: &mut Exposition, broker: &Broker) {
+    let metrics = broker.replicas.log_dirs().cleaner_metrics();
+    let since_ms = if metrics.last_run_ms == 0 { -1 } else { broker.clock.now_ms() - metrics.last_run_ms };
+    out.value(
+        "kafka_log_logcleaner_cleaner_recopy_percent",
+        "Of the bytes of the last compaction, those that stayed.",
+        metrics.recopy_percent,
+    );
+    out.value("kafka_log_logcleaner_max_clean_time_secs", "Seconds that the last compaction took.", metrics.clean_time_ms as f64 / 1000.0);
+    out.value(
+        "kafka_log_logcleaner_max_buffer_utilization_percent",
+        "How full the map of the last compaction was.",
+        metrics.buffer_utilization_percent,
+    );
+    out.value(
+        "kafka_log_logcleaner_max_compaction_delay_secs",
+        "How far a log is behind max.compaction.lag.ms.",
+        metrics.max_compaction_delay_ms as f64 / 1000.0,
+    );
+    out.value("kafka_log_logcleanermanager_max_dirty_percent", "The dirty part of the dirtiest log.", metrics.max_dirty_percent);
+    out.value("kafka_log_logcleanermanager_time_since_last_run_ms", "Since logs were looked at for compaction.", since_ms as f64);
+    out.gauge(
+        "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        "Partitions that cannot be compacted, by directory.",
+        metrics.uncleanable.iter().map(|(dir, partitions)| (label("logDirectory", dir.display().to_string()), partitions.len() as f64)),
     );
 }
 

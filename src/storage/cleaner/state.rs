@@ -88,6 +88,16 @@ impl Cleaning {
         Paused(self)
     }
 
+    /// As [`Cleaning::abort_and_pause`], until [`Cleaning::resume`].
+    pub(in crate::storage) fn pause(&self) {
+        std::mem::forget(self.abort_and_pause());
+    }
+
+    /// Ends one [`Cleaning::pause`].
+    pub(in crate::storage) fn resume(&self) {
+        drop(Paused(self));
+    }
+
     pub(in crate::storage) fn cleaned_to(&self) -> Option<i64> {
         self.state().cleaned_to
     }
@@ -142,7 +152,8 @@ impl Drop for Running<'_> {
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.0.state().pauses -= 1;
+        let mut state = self.0.state();
+        state.pauses = state.pauses.saturating_sub(1);
     }
 }
 

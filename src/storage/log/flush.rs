@@ -37,6 +37,11 @@ impl Log {
         epochs.unwritten().is_some() || *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens the files of all segments, before the directory is renamed under those who read.
+    pub(in crate::storage) fn open_files(&self) -> Result<(), StorageError> {
+        self.all_segments().iter().try_for_each(|segment| segment.open_files())
+    }
+
     /// fsync of everything up to the log end offset; moves the recovery point.
     pub fn flush(&self) -> Result<(), StorageError> {
         self.dir_health.check()?;

@@ -4,6 +4,8 @@ mod admin;
 mod apis;
 mod cluster;
 mod hostile;
+mod log_dirs;
+mod log_format;
 mod metrics;
 mod quotas;
 mod restart;

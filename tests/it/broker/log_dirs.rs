@@ -1,0 +1,57 @@
+//! Several log directories: replicas that move between them while clients go on.
+
+use ottla::protocol::error_code::ErrorCode;
+use ottla::protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+use ottla::protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
+
+use super::{Broker, Connection, batch, values};
+
+fn move_to(connection: &mut Connection, path: &str, partitions: &[i32]) -> Vec<ErrorCode> {
+    let topics = vec![AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: partitions.to_vec(), ..Default::default() }];
+    let dirs = vec![AlterReplicaLogDir { path: path.to_owned(), topics, ..Default::default() }];
+    let response = connection.call(&AlterReplicaLogDirsRequest { dirs, ..Default::default() }, 2);
+    response.results[0].partitions.iter().map(|it| ErrorCode::from_code(it.error_code)).collect()
+}
+
+/// Directory, partition, is it a future one.
+fn placed(connection: &mut Connection) -> Vec<(String, i32, bool)> {
+    let response = connection.call(&DescribeLogDirsRequest { topics: None, ..Default::default() }, 4);
+    let mut found = Vec::new();
+    for dir in response.results {
+        for topic in dir.topics.iter().filter(|topic| topic.name == "t") {
+            found.extend(topic.partitions.iter().map(|it| (dir.log_dir.clone(), it.partition_index, it.is_future_key)));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let dirs: Vec<String> = ["a", "b"].iter().map(|name| root.path().join(name).display().to_string()).collect();
+    let option = format!("log.dirs={}", dirs.join(","));
+    let broker = Broker::start_with(&["--override", &option]);
+    let mut connection = broker.connect();
+    connection.create_topic("t", 1);
+    for n in 0..50 {
+        connection.produce("t", 0, batch(&[&format!("value {n}")]), -1);
+    }
+    let (from, false) = (placed(&mut connection)[0].0.clone(), placed(&mut connection)[0].2) else { panic!("no move has begun") };
+    let to = dirs.iter().find(|dir| **dir != from).expect("the other one").clone();
+    assert_eq!(move_to(&mut connection, "/nowhere", &[0]), [ErrorCode::LogDirNotFound]);
+    assert_eq!(move_to(&mut connection, &to, &[0, 7]), [ErrorCode::None, ErrorCode::ReplicaNotAvailable]);
+    let mut produced = 50;
+    while placed(&mut connection) != [(to.clone(), 0, false)] {
+        connection.produce("t", 0, batch(&[&format!("value {produced}")]), -1);
+        produced += 1;
+    }
+    connection.produce("t", 0, batch(&["the last"]), -1);
+    let all = values(&connection.fetch("t", 0, 0));
+    assert_eq!(all.len(), produced + 1);
+    assert!(all.iter().enumerate().all(|(n, (offset, _))| *offset == n as i64));
+    broker.kill();
+    let broker = Broker::start_with(&["--override", &option]);
+    let mut connection = broker.connect();
+    assert_eq!(placed(&mut connection), [(to, 0, false)]);
+    assert_eq!(values(&connection.fetch("t", 0, 0)), all);
+}
