@@ -149,13 +149,15 @@ impl Model {
         assert_eq!(before, (self.log().log_end_offset(), self.log().last_stable_offset(), self.log().high_watermark()));
     }
 
-    /// As a follower that has a new leader: never below what is clean, which was replicated.
+    /// As a follower that has a new leader: never below what is clean, nor a marker that decided about it, which were replicated.
     fn truncate(&mut self) {
         let span = (self.log_end_offset as u64).min(15);
         let wanted = self.log_end_offset - self.random.below(span + 1) as i64;
         let Some(&offset) = self.batch_starts.range(..=wanted).next_back() else { return };
         let cleaned_to = self.log().cleaning().cleaned_to().unwrap_or(0);
-        if offset < cleaned_to || offset >= self.log_end_offset {
+        let begins_in_clean = |txn| self.written.range(..cleaned_to).any(|(_, written)| written.txn == Some(txn));
+        let undoes = self.fates.iter().any(|(txn, fate)| (offset..i64::MAX).contains(&fate.0) && begins_in_clean(*txn));
+        if offset < cleaned_to || offset >= self.log_end_offset || undoes {
             return;
         }
         self.log().truncate_to(offset).expect("truncated");
