@@ -173,7 +173,10 @@ mod tests {
         reconcile(member, target_epoch, target, owned, held).expect("not fenced")
     }
 
-    fn shows(member: &StreamsGroupMember) -> (MemberState, i32, Vec<(i32, i32)>, Vec<(i32, i32)>) {
+    /// Partitions with their epochs.
+    type Shown = Vec<(i32, i32)>;
+
+    fn shows(member: &StreamsGroupMember) -> (MemberState, i32, Shown, Shown) {
         let tasks =
             |tasks: &AssignedTasks| tasks.active.get("0").into_iter().flatten().map(|(&partition, &epoch)| (partition, epoch)).collect();
         (member.state, member.member_epoch, tasks(&member.assigned), tasks(&member.pending_revocation))
