@@ -140,13 +140,12 @@ impl Test<'_> {
                 self.ours.close(&step.connection);
                 self.apache.close(&step.connection);
             }
-            Action::Pause => std::thread::sleep(Duration::from_secs(1)),
             Action::Receive => {
                 let (api, version) = self.under_way.remove(&step.connection).ok_or("nothing is under way")?;
                 let answers = (self.ours.receive(&step.connection)?, self.apache.receive(&step.connection)?);
                 self.judge(step, &api, version, &answers)?;
             }
-            Action::Ask { request, only_send, now } => {
+            Action::Ask { request, only_send, now, until } => {
                 let key = api_key(&request.api).ok_or_else(|| format!("no API {}", request.api))?;
                 let Some(common) = self.common(key) else {
                     self.unknown.extend(step.captures.iter().map(|(name, _)| format!("no variable ${name}")));
@@ -155,7 +154,9 @@ impl Test<'_> {
                 for version in versions(request.versions, common) {
                     self.requests += 1;
                     self.asked.entry(key.code()).or_default().insert(version);
-                    if *only_send {
+                    if let Some(path) = until {
+                        self.ask_until(step, request, version, path)?;
+                    } else if *only_send {
                         self.ours.send(&step.connection, &request.api, version, &request.body)?;
                         self.apache.send(&step.connection, &request.api, version, &request.body)?;
                         self.under_way.insert(step.connection.clone(), (request.api.clone(), version));
@@ -207,6 +208,25 @@ impl Test<'_> {
             self.again(connection, api, version, body, again, &mut answers)?;
         }
         Ok(answers)
+    }
+
+    /// Asks each side until its answer has something at `path`.
+    fn ask_until(&mut self, step: &Step, request: &Request, version: i16, path: &str) -> Result<(), String> {
+        for side in [&mut self.ours, &mut self.apache] {
+            let begin = Instant::now();
+            loop {
+                side.send(&step.connection, &request.api, version, &request.body)?;
+                let answer = side.receive(&step.connection)?;
+                if find(&answer, path).is_some_and(|found| !found.is_null()) {
+                    break;
+                }
+                if begin.elapsed() > LOADING {
+                    return Err(format!("no {path} in {answer}"));
+                }
+                std::thread::sleep(Duration::from_millis(40));
+            }
+        }
+        Ok(())
     }
 
     /// Asks the chosen sides again.

@@ -9,7 +9,7 @@
 //! two: JoinGroup 9 {groupId: g} send                       on a connection of its own, the answer is read later
 //! two: receive => other=memberId
 //! two: close
-//! pause                                                    a second
+//! ConsumerGroupHeartbeat 1 {…} until assignment            asked until the answer has it; nothing is compared
 //! Metadata * {topics: null}                                once for each version that both brokers serve
 //! ```
 //!
@@ -42,11 +42,11 @@ pub(crate) enum Action {
         request: Request,
         only_send: bool,
         now: bool,
+        /// A path that the answer must have.
+        until: Option<String>,
     },
     Receive,
     Close,
-    /// A second for what a broker publishes to its parts one after the other, and nobody can ask for.
-    Pause,
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +103,6 @@ fn step(line: &str, place: &str, section: &str, defaults: &BTreeMap<String, Map<
     let action = match parser.word() {
         "receive" => Action::Receive,
         "close" => Action::Close,
-        "pause" => Action::Pause,
         api => {
             let versions = versions(parser.word())?;
             let mut body = defaults.get(api).cloned().unwrap_or_default();
@@ -111,7 +110,7 @@ fn step(line: &str, place: &str, section: &str, defaults: &BTreeMap<String, Map<
                 body.extend(parser.value()?.as_object().cloned().unwrap_or_default());
             }
             let request = Request { api: api.to_owned(), versions, body: Value::Object(body) };
-            let (mut only_send, mut now) = (false, false);
+            let (mut only_send, mut now, mut until) = (false, false, None);
             loop {
                 parser.blanks();
                 if parser.rest.is_empty() || parser.rest.starts_with("=>") {
@@ -120,10 +119,11 @@ fn step(line: &str, place: &str, section: &str, defaults: &BTreeMap<String, Map<
                 match parser.word() {
                     "send" => only_send = true,
                     "now" => now = true,
+                    "until" => until = Some(parser.word().to_owned()),
                     other => return Err(format!("what is {other}?")),
                 }
             }
-            Action::Ask { request, only_send, now }
+            Action::Ask { request, only_send, now, until }
         }
     };
     parser.blanks();
