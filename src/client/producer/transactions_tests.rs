@@ -31,8 +31,9 @@ impl Fixture {
     /// Initialized, in a cluster of this `transaction.version`, whose coordinators can raise epochs.
     fn ready(announced: AnnouncedVersion) -> Fixture {
         let mut fixture = Fixture::new();
-        fixture.transactions.initialize().expect("begins");
+        let done = fixture.transactions.initialize().expect("begins");
         fixture.answer(init(0, ErrorCode::None));
+        fixture.see(&done).expect("initialized");
         fixture.transactions.learn_version(announced, true);
         fixture
     }
