@@ -139,6 +139,7 @@ $ottlaPrograms = [ordered]@{
             '--data' = @{ Help = 'Keep the data here (log.dirs); formatted when new'; Values = 'files' }
             '--ephemeral' = @{ Help = 'Keep the data in a temporary directory that is removed at the end'; Values = $null }
             '--listen' = @{ Help = 'Listen here (default: localhost:9092); port 0 takes a free one and prints it'; Values = @() }
+            '--log-format' = @{ Help = 'Write log messages as lines of text (the default) or as one JSON object a line'; Values = @('text', 'json') }
             '--override' = @{ Help = 'Set one property, over the file and the other options; may be repeated'; Values = @() }
         }
     }

@@ -154,10 +154,11 @@ _ottla_serve() {
         --config) _ottla_offer_files -f; return ;;
         --data) _ottla_offer_files -d; return ;;
         --listen) :; return ;;
+        --log-format) _ottla_offer $'text\njson'; return ;;
         --override) :; return ;;
     esac
     [[ -n $after_equals ]] && return
-    _ottla_offer $'--config\n--data\n--ephemeral\n--listen\n--override'
+    _ottla_offer $'--config\n--data\n--ephemeral\n--listen\n--log-format\n--override'
 }
 
 _ottla_topics() {

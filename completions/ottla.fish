@@ -233,6 +233,7 @@ complete -c ottla -n '__ottla_command serve' -l config -r -F -d 'Read Kafka\'s s
 complete -c ottla -n '__ottla_command serve' -l data -x -a '(__fish_complete_directories)' -d 'Keep the data here (log.dirs); formatted when new'
 complete -c ottla -n '__ottla_command serve' -l ephemeral -d 'Keep the data in a temporary directory that is removed at the end'
 complete -c ottla -n '__ottla_command serve' -l listen -x -d 'Listen here (default: localhost:9092); port 0 takes a free one and prints it'
+complete -c ottla -n '__ottla_command serve' -l log-format -x -a 'text json' -d 'Write log messages as lines of text (the default) or as one JSON object a line'
 complete -c ottla -n '__ottla_command serve' -l override -x -d 'Set one property, over the file and the other options; may be repeated'
 
 # topics
