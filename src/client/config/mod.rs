@@ -295,11 +295,9 @@ impl ClientConfig {
                 return Err(ConfigError::rule(key, message));
             }
         }
-        if self.is_set("transactional.id") {
-            if !self.boolean("enable.idempotence") {
-                let message = "Cannot set a transactional.id without also enabling idempotence.";
-                return Err(ConfigError::rule("transactional.id", message));
-            }
+        if self.is_set("transactional.id") && !self.boolean("enable.idempotence") {
+            let message = "Cannot set a transactional.id without also enabling idempotence.";
+            return Err(ConfigError::rule("transactional.id", message));
         }
         if self.boolean("transaction.two.phase.commit.enable") && self.is_set("transaction.timeout.ms") {
             let message = "Cannot set transaction.timeout.ms when transaction.two.phase.commit.enable is set to true. \

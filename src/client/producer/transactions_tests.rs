@@ -275,7 +275,7 @@ fn a_fenced_producer_can_only_be_closed() {
             let done = fixture.transactions.commit(None).expect("begins");
             fixture.answer(ended(None, code));
             assert!(is_fenced(&fixture.see(&done).expect_err("fenced")));
-            assert!(is_fenced(&fixture.transactions.abort(None).err().expect("fenced")));
+            assert!(is_fenced(&fixture.transactions.abort(None).expect_err("fenced")));
             assert!(is_fenced(&fixture.transactions.check_send().expect_err("fenced")));
             assert!(fixture.transactions.fatal_error().is_some());
             assert!(!fixture.transactions.may_send_to(&partition(0)));
@@ -283,7 +283,7 @@ fn a_fenced_producer_can_only_be_closed() {
     }
     let mut fixture = Fixture::in_transaction(LEVEL_2);
     fixture.transactions.delivery_failed(&ErrorCode::ProducerFenced.into());
-    assert!(is_fenced(&fixture.transactions.commit(None).err().expect("fenced")));
+    assert!(is_fenced(&fixture.transactions.commit(None).expect_err("fenced")));
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn fatal_errors_end_the_producer() {
         fixture.answer(ended(None, code));
         let error = fixture.see(&done).expect_err("fatal");
         assert!(is_fatal(&error) && error.is(code), "{error}");
-        assert!(is_fatal(&fixture.transactions.abort(None).err().expect("fatal")));
+        assert!(is_fatal(&fixture.transactions.abort(None).expect_err("fatal")));
     }
     for code in [
         ErrorCode::ClusterAuthorizationFailed,
@@ -328,8 +328,8 @@ fn after_an_abortable_error_only_the_abort_is_sent() {
         fixture.transactions.delivery_failed(&code.into());
         for error in [
             fixture.transactions.check_send().expect_err("refused"),
-            fixture.transactions.commit(None).err().expect("refused"),
-            fixture.transactions.send_offsets(offsets(), group()).err().expect("refused"),
+            fixture.transactions.commit(None).expect_err("refused"),
+            fixture.transactions.send_offsets(offsets(), group()).expect_err("refused"),
         ] {
             assert!(is_abortable(&error), "{}: {error}", code.name());
         }

@@ -118,6 +118,16 @@ async fn with_the_switch_streams_and_codes_are_kafkas() {
         "{file}"
     );
     assert!(!file.contains("exit code"), "{file}");
+    // Kafka's tool finds out when it is at work already.
+    for (line, value, option) in [
+        ("--reset-offsets --group g --topic t --dry-run --to-offset x", "x", "to-offset"),
+        ("--reset-offsets --group g --topic t --dry-run --shift-by x", "x", "shift-by"),
+        ("--list --timeout abc", "abc", "timeout"),
+    ] {
+        let late = compat(&format!("kafka-consumer-groups --bootstrap-server a:1 {line}")).await;
+        let said = format!("Error: Executing consumer group command failed due to Cannot parse argument '{value}' of option {option}\n");
+        assert!(late.contains(&said) && !late.contains("exit code"), "{late}");
+    }
 }
 
 #[tokio::test]
