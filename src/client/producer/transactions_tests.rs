@@ -1,3 +1,5 @@
+//! The rules of transactions, answer by answer: what each error makes of the producer.
+
 use super::*;
 use crate::protocol::messages::add_partitions_to_txn_response::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult};
 use crate::protocol::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};

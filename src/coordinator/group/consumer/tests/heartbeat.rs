@@ -1,3 +1,5 @@
+//! Heartbeats of a consumer group: joining, reconciliation, fencing, static members, regular expressions.
+
 use super::*;
 use crate::coordinator::group::modern::MemberState;
 use crate::coordinator::group::validate_consumer_group_heartbeat;

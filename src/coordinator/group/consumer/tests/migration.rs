@@ -1,3 +1,5 @@
+//! Groups that change their protocol while members live: classic to consumer and back.
+
 use super::*;
 use crate::coordinator::group::config::MigrationPolicy;
 use crate::coordinator::group::{ClassicGroupState, GroupType};
