@@ -4,6 +4,8 @@
 //! it was when it is started again: kill it at any point, and readers of committed records still find each number doubled once.
 //! `tests/interop/run` does so.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints what it does")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

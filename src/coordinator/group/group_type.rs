@@ -54,7 +54,7 @@ impl GroupError {
 /// One group. A further type is a variant here and an arm wherever the compiler asks for one.
 #[derive(Clone, Debug)]
 pub enum Group {
-    Classic(ClassicGroup),
+    Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
     Share(Box<ShareGroup>),
     Streams(Box<StreamsGroup>),

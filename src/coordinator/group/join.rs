@@ -54,7 +54,7 @@ impl GroupShard {
                 let response = join_error(&request.member_id, ErrorCode::UnknownMemberId);
                 return Effects { completed: vec![Completed { waiter, response: ParkedResponse::Join(response) }], ..Effects::default() };
             }
-            self.groups.insert(group_id.clone(), Group::Classic(ClassicGroup::empty(&group_id, Some(now.wall_ms))));
+            self.groups.insert(group_id.clone(), Group::Classic(Box::new(ClassicGroup::empty(&group_id, Some(now.wall_ms)))));
         }
         let mut effects = self.with_group(now, &group_id, |group, step| {
             if !group.accepts_joining_member(&request.member_id, step.config) {

@@ -198,7 +198,7 @@ impl GroupShard {
             GroupRecord::OffsetCommit(key, value) => {
                 if value.is_some() && !self.groups.contains_key(&key.group) {
                     // A consumer that only commits has a group without members or protocol, a "simple" one.
-                    self.groups.insert(key.group.clone(), Group::Classic(ClassicGroup::empty(&key.group, None)));
+                    self.groups.insert(key.group.clone(), Group::Classic(Box::new(ClassicGroup::empty(&key.group, None))));
                 }
                 self.offsets.replay(record_offset, producer_id, &key.group, &key.topic, key.partition, value);
             }
@@ -210,7 +210,7 @@ impl GroupShard {
                 }
             }
             GroupRecord::GroupMetadata(key, Some(value)) => {
-                let group = Group::Classic(loaded_group(&key.group, value));
+                let group = Group::Classic(Box::new(loaded_group(&key.group, value)));
                 self.groups.insert(key.group, group);
             }
             GroupRecord::ConsumerGroupMetadata(..)
@@ -295,9 +295,9 @@ impl GroupShard {
         match self.groups.get(&request.group_id) {
             // A negative generation comes from a tool or from a consumer that assigns itself: its group begins with the commit.
             None => match epoch {
-                ..0 => return Ok(CommitPermission::Everything),
-                _ if client.api_version >= 9 => return Err(ErrorCode::GroupIdNotFound),
-                _ => return Err(ErrorCode::IllegalGeneration),
+                ..0 => Ok(CommitPermission::Everything),
+                _ if client.api_version >= 9 => Err(ErrorCode::GroupIdNotFound),
+                _ => Err(ErrorCode::IllegalGeneration),
             },
             Some(group) => {
                 let permission = group.validate_offset_commit(member_id, instance, epoch, false, client.api_version)?;

@@ -48,7 +48,7 @@ fn describe(group: &ConsumerGroup, default_assignor: String, topics: &Topics) ->
 fn describe_member(group: &ConsumerGroup, member: &ConsumerGroupMember, topics: &Topics) -> Member {
     let mut partitions = without_epochs(&member.assigned_partitions);
     for (topic, pending) in without_epochs(&member.partitions_pending_revocation) {
-        partitions.entry(topic).or_insert_with(BTreeSet::new).extend(pending);
+        partitions.entry(topic).or_default().extend(pending);
     }
     Member {
         member_id: member.member_id.clone(),

@@ -1,12 +1,12 @@
 //! Consumer groups (KIP-848): members of the consumer protocol, and of the classic protocol beside them while a group migrates. Source:
 //! `modern.consumer.ConsumerGroup`.
 //!
-//! - [`heartbeat`]: ConsumerGroupHeartbeat: joining, leaving, being led to the target assignment.
+//! - [`heartbeat`], which is ConsumerGroupHeartbeat: joining, leaving, being led to the target assignment.
 //! - [`current_assignment`]: one step of a member towards its target.
 //! - [`regex`]: subscriptions by regular expression, resolved beside the shard.
 //! - [`classic_members`]: JoinGroup, SyncGroup, Heartbeat and LeaveGroup of classic members.
 //! - [`migration`]: classic groups that become consumer groups, and the other way round.
-//! - [`describe`]: ConsumerGroupDescribe.
+//! - [`describe`], which is ConsumerGroupDescribe.
 //!
 //! Invariant: `static_members`, `server_assignors`, `partition_epochs`, `subscribed_regexes` and the counts of classic members follow from
 //! the members. Invariant: a partition is one member's at a time: whoever is to get it waits until `partition_epochs` has it no more.

@@ -367,10 +367,9 @@ impl Sim {
         };
         let effects = self.h.shard.sync_group(self.h.now, request, waiter);
         self.h.apply(effects);
-        match self.h.answers.remove(&waiter) {
-            Some(ParkedResponse::Sync(response)) => self.synced(at, &response),
-            // The leader has not assigned yet: its answer will not be waited for, it asks again.
-            _ => {}
+        // If the leader has not assigned yet, its answer will not be waited for: it asks again.
+        if let Some(ParkedResponse::Sync(response)) = self.h.answers.remove(&waiter) {
+            self.synced(at, &response);
         }
     }
 
