@@ -12,7 +12,7 @@ use crate::protocol::messages::{CreateAclsRequest, CreateAclsResponse};
 pub(crate) async fn handle(_broker: &Arc<Broker>, _ctx: &RequestContext, request: CreateAclsRequest) -> CreateAclsResponse {
     let refused = AclCreationResult {
         error_code: ErrorCode::SecurityDisabled.code(),
-        error_message: Some("No Authorizer is configured on the broker".to_owned()),
+        error_message: Some("No Authorizer is configured.".to_owned()),
         ..Default::default()
     };
     CreateAclsResponse { results: vec![refused; request.creations.len()], ..Default::default() }
