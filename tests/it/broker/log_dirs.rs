@@ -25,6 +25,18 @@ fn placed(connection: &mut Connection) -> Vec<(String, i32, bool)> {
     found
 }
 
+fn everything(connection: &mut Connection) -> Vec<(i64, String)> {
+    let mut all: Vec<(i64, String)> = Vec::new();
+    loop {
+        let next = all.last().map_or(0, |(offset, _)| offset + 1);
+        let found = values(&connection.fetch("t", 0, next));
+        if found.is_empty() {
+            return all;
+        }
+        all.extend(found.into_iter().filter(|(offset, _)| *offset >= next));
+    }
+}
+
 #[test]
 fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
     let root = tempfile::tempdir().expect("a temporary directory");
@@ -33,6 +45,10 @@ fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
     let broker = Broker::start_with(&["--override", &option]);
     let mut connection = broker.connect();
     connection.create_topic("t", 1);
+    // So many that they are not copied at once.
+    let long = "x".repeat(700);
+    connection.produce("t", 0, batch(&vec![long.as_str(); 900]), -1);
+    connection.produce("t", 0, batch(&vec![long.as_str(); 1150]), -1);
     for n in 0..50 {
         connection.produce("t", 0, batch(&[&format!("value {n}")]), -1);
     }
@@ -40,18 +56,18 @@ fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
     let to = dirs.iter().find(|dir| **dir != from).expect("the other one").clone();
     assert_eq!(move_to(&mut connection, "/nowhere", &[0]), [ErrorCode::LogDirNotFound]);
     assert_eq!(move_to(&mut connection, &to, &[0, 7]), [ErrorCode::None, ErrorCode::ReplicaNotAvailable]);
-    let mut produced = 50;
+    let mut produced = 2100;
     while placed(&mut connection) != [(to.clone(), 0, false)] {
         connection.produce("t", 0, batch(&[&format!("value {produced}")]), -1);
         produced += 1;
     }
     connection.produce("t", 0, batch(&["the last"]), -1);
-    let all = values(&connection.fetch("t", 0, 0));
+    let all = everything(&mut connection);
     assert_eq!(all.len(), produced + 1);
     assert!(all.iter().enumerate().all(|(n, (offset, _))| *offset == n as i64));
     broker.kill();
     let broker = Broker::start_with(&["--override", &option]);
     let mut connection = broker.connect();
     assert_eq!(placed(&mut connection), [(to, 0, false)]);
-    assert_eq!(values(&connection.fetch("t", 0, 0)), all);
+    assert_eq!(everything(&mut connection), all);
 }
