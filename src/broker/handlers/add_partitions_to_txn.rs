@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::common::topic_name;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::coordinator::transaction::ProducerIdAndEpoch;
 use crate::coordinator::transaction::metadata::EPOCH_BUMP_VERSION;
 use crate::protocol::error_code::ErrorCode;
@@ -69,18 +69,14 @@ async fn add(broker: &Broker, ctx: &RequestContext, transaction: AddPartitionsTo
         let error = if ctx.api_version < 2 { error.before_producer_fenced() } else { error };
         partitions.into_iter().map(|it| (it, error)).collect()
     };
-    AddPartitionsToTxnResult { transactional_id: transaction.transactional_id, topic_results: by_topic(errors), ..Default::default() }
+    AddPartitionsToTxnResult { transactional_id: transaction.transactional_id, topic_results: topic_results(errors), ..Default::default() }
 }
 
-fn by_topic(errors: Vec<(TopicPartition, ErrorCode)>) -> Vec<AddPartitionsToTxnTopicResult> {
-    let mut topics: Vec<AddPartitionsToTxnTopicResult> = Vec::new();
-    for (TopicPartition { topic, partition }, error) in errors {
-        let result =
-            AddPartitionsToTxnPartitionResult { partition_index: partition, partition_error_code: error.code(), ..Default::default() };
-        match topics.last_mut() {
-            Some(last) if last.name == topic => last.results_by_partition.push(result),
-            _ => topics.push(AddPartitionsToTxnTopicResult { name: topic, results_by_partition: vec![result], ..Default::default() }),
-        }
-    }
-    topics
+fn topic_results(errors: Vec<(TopicPartition, ErrorCode)>) -> Vec<AddPartitionsToTxnTopicResult> {
+    let topics = by_topic(errors.into_iter().map(|(TopicPartition { topic, partition }, error)| {
+        let partition_error_code = error.code();
+        (topic, AddPartitionsToTxnPartitionResult { partition_index: partition, partition_error_code, ..Default::default() })
+    }));
+    let topic = |(name, results_by_partition)| AddPartitionsToTxnTopicResult { name, results_by_partition, ..Default::default() };
+    topics.into_iter().map(topic).collect()
 }

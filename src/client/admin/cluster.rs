@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Admin, Results, authorized_operations};
 use crate::client::cluster::{AutoCreate, Topics};
 use crate::client::error::{ApiError, ClientError};
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use crate::protocol::messages::{DescribeClusterRequest, DescribeLogDirsRequest};
@@ -102,12 +102,8 @@ impl Admin {
         partitions: Option<&[TopicPartition]>,
     ) -> Results<i32, BTreeMap<String, LogDirDescription>> {
         let topics = partitions.map(|partitions| {
-            let topics = super::by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
-            let topics = topics.into_iter().map(|(topic, partitions)| DescribableLogDirTopic {
-                topic,
-                partitions: partitions.into_iter().map(|(partition, ())| partition).collect(),
-                ..Default::default()
-            });
+            let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
+            let topics = topics.into_iter().map(|(topic, partitions)| DescribableLogDirTopic { topic, partitions, ..Default::default() });
             topics.collect::<Vec<_>>()
         });
         let request = DescribeLogDirsRequest { topics, ..Default::default() };

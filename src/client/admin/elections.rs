@@ -1,8 +1,8 @@
 //! Elections of leaders. Source: `KafkaAdminClient.electLeaders`; KIP-460.
 
-use super::{Admin, Results, by_topic, wire_millis};
+use super::{Admin, Results, wire_millis};
 use crate::client::error::{ApiError, ClientError};
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::elect_leaders_request::TopicPartitions;
 use crate::protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
@@ -25,12 +25,8 @@ impl Admin {
         partitions: Option<&[TopicPartition]>,
     ) -> Result<Results<TopicPartition, ()>, ClientError> {
         let topic_partitions = partitions.map(|partitions| {
-            let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
-            let topics = topics.into_iter().map(|(topic, partitions)| TopicPartitions {
-                topic,
-                partitions: partitions.into_iter().map(|(partition, ())| partition).collect(),
-                ..Default::default()
-            });
+            let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
+            let topics = topics.into_iter().map(|(topic, partitions)| TopicPartitions { topic, partitions, ..Default::default() });
             topics.collect()
         });
         let request = ElectLeadersRequest {

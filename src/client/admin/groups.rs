@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Admin, Results, all_failed, authorized_operations, by_topic, spread};
+use super::{Admin, Results, all_failed, authorized_operations, spread};
 use crate::client::error::{ApiError, ClientError};
 use crate::client::metadata::Broker;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::api_key::ApiKey;
 use crate::protocol::codec::{DecodeError, Message, Reader};
 use crate::protocol::error_code::ErrorCode;
@@ -449,8 +449,7 @@ impl Admin {
         partitions: Option<&[TopicPartition]>,
         require_stable: bool,
     ) -> Result<Results<TopicPartition, Option<OffsetAndMetadata>>, ClientError> {
-        let topics = partitions.map(|partitions| by_topic(partitions.iter().map(|partition| (partition.clone(), ()))));
-        let indexes = |partitions: &[(i32, ())]| partitions.iter().map(|(partition, ())| *partition).collect::<Vec<_>>();
+        let topics = partitions.map(|partitions| by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition))));
         // Version 10 and later name topics by id, which a caller who asks by name does not know.
         let build = |connection: &crate::client::conn::Connection| {
             let version = connection.version_up_to::<OffsetFetchRequest>(9)?;
@@ -459,7 +458,7 @@ impl Admin {
                 let topics = topics.as_ref().map(|topics| {
                     let topics = topics.iter().map(|(name, partitions)| OffsetFetchRequestTopics {
                         name: name.clone(),
-                        partition_indexes: indexes(partitions),
+                        partition_indexes: partitions.clone(),
                         ..Default::default()
                     });
                     topics.collect()
@@ -470,7 +469,7 @@ impl Admin {
                 request.topics = topics.as_ref().map(|topics| {
                     let topics = topics.iter().map(|(name, partitions)| OffsetFetchRequestTopic {
                         name: name.clone(),
-                        partition_indexes: indexes(partitions),
+                        partition_indexes: partitions.clone(),
                         ..Default::default()
                     });
                     topics.collect()
@@ -518,21 +517,17 @@ impl Admin {
         offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
     ) -> Results<TopicPartition, ()> {
         let build = |connection: &crate::client::conn::Connection| {
-            let topics = by_topic(offsets.iter().map(|(partition, offset)| (partition.clone(), offset)));
-            let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
-                name,
-                partitions: partitions
-                    .into_iter()
-                    .map(|(partition_index, offset)| OffsetCommitRequestPartition {
-                        partition_index,
-                        committed_offset: offset.offset,
-                        committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
-                        committed_metadata: Some(offset.metadata.clone()),
-                        ..Default::default()
-                    })
-                    .collect(),
-                ..Default::default()
-            });
+            let topics = by_topic(offsets.iter().map(|(partition, offset)| {
+                let entry = OffsetCommitRequestPartition {
+                    partition_index: partition.partition,
+                    committed_offset: offset.offset,
+                    committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
+                    committed_metadata: Some(offset.metadata.clone()),
+                    ..Default::default()
+                };
+                (partition.topic.clone(), entry)
+            }));
+            let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() });
             let request = OffsetCommitRequest {
                 group_id: group.to_owned(),
                 generation_id_or_member_epoch: -1,
@@ -562,15 +557,11 @@ impl Admin {
         partitions: &[TopicPartition],
     ) -> Result<Results<TopicPartition, ()>, ClientError> {
         let build = |connection: &crate::client::conn::Connection| {
-            let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
-            let topics = topics.into_iter().map(|(name, partitions)| OffsetDeleteRequestTopic {
-                name,
-                partitions: partitions
-                    .into_iter()
-                    .map(|(partition_index, ())| OffsetDeleteRequestPartition { partition_index, ..Default::default() })
-                    .collect(),
-                ..Default::default()
-            });
+            let topics = by_topic(partitions.iter().map(|it| {
+                let entry = OffsetDeleteRequestPartition { partition_index: it.partition, ..Default::default() };
+                (it.topic.clone(), entry)
+            }));
+            let topics = topics.into_iter().map(|(name, partitions)| OffsetDeleteRequestTopic { name, partitions, ..Default::default() });
             let request = OffsetDeleteRequest { group_id: group.to_owned(), topics: topics.collect(), ..Default::default() };
             Ok((request, connection.version_of::<OffsetDeleteRequest>()?))
         };

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Admin, Results, by_topic, spread};
+use super::{Admin, Results, spread};
 use crate::client::error::{ApiError, ClientError};
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::messages::AlterReplicaLogDirsRequest;
 use crate::protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 
@@ -41,12 +41,9 @@ impl Admin {
                 .map(|partition| TopicPartitionReplica { topic_partition: partition.clone(), broker_id })
                 .collect();
             let dirs = directories.into_iter().map(|(path, partitions)| {
-                let topics = by_topic(partitions.into_iter().map(|partition| (partition, ())));
-                let topics = topics.into_iter().map(|(name, partitions)| AlterReplicaLogDirTopic {
-                    name,
-                    partitions: partitions.into_iter().map(|(partition, ())| partition).collect(),
-                    ..Default::default()
-                });
+                let topics = by_topic(partitions.into_iter().map(|it| (it.topic, it.partition)));
+                let topics =
+                    topics.into_iter().map(|(name, partitions)| AlterReplicaLogDirTopic { name, partitions, ..Default::default() });
                 AlterReplicaLogDir { path: path.to_owned(), topics: topics.collect(), ..Default::default() }
             });
             let request = AlterReplicaLogDirsRequest { dirs: dirs.collect(), ..Default::default() };

@@ -319,15 +319,6 @@ fn wire_millis(duration: std::time::Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// Groups partitions by topic, for requests that are written so.
-fn by_topic<T>(partitions: impl IntoIterator<Item = (TopicPartition, T)>) -> BTreeMap<String, Vec<(i32, T)>> {
-    let mut topics: BTreeMap<String, Vec<(i32, T)>> = BTreeMap::new();
-    for (partition, value) in partitions {
-        topics.entry(partition.topic).or_default().push((partition.partition, value));
-    }
-    topics
-}
-
 /// Authorized operations as the wire has them; `None` when they were not asked for.
 fn authorized_operations(bits: i32) -> Option<i32> {
     (bits != i32::MIN).then_some(bits)

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Admin, Results, all_failed, by_topic, wire_millis};
+use super::{Admin, Results, all_failed, wire_millis};
 use crate::client::conn::RequestError;
 use crate::client::error::ApiError;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::codec::Request;
 use crate::protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use crate::protocol::messages::describe_producers_request::TopicRequest;
@@ -105,20 +105,16 @@ impl Admin {
                         RequestError::UnsupportedVersion { peer: connection.peer(), api: ListOffsetsRequest::KEY, ours, theirs }.into()
                     );
                 }
-                let topics = by_topic(partitions.iter().map(|(partition, epoch)| (partition.clone(), (partition, *epoch))));
-                let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopic {
-                    name,
-                    partitions: partitions
-                        .into_iter()
-                        .map(|(partition_index, (partition, current_leader_epoch))| ListOffsetsPartition {
-                            partition_index,
-                            current_leader_epoch,
-                            timestamp: specs.get(partition).map_or(-1, |spec| spec.timestamp()),
-                            ..Default::default()
-                        })
-                        .collect(),
-                    ..Default::default()
-                });
+                let topics = by_topic(partitions.iter().map(|(partition, current_leader_epoch)| {
+                    let entry = ListOffsetsPartition {
+                        partition_index: partition.partition,
+                        current_leader_epoch: *current_leader_epoch,
+                        timestamp: specs.get(partition).map_or(-1, |spec| spec.timestamp()),
+                        ..Default::default()
+                    };
+                    (partition.topic.clone(), entry)
+                }));
+                let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopic { name, partitions, ..Default::default() });
                 let request = ListOffsetsRequest {
                     replica_id: -1,
                     isolation_level: isolation_level as i8,
@@ -157,17 +153,11 @@ impl Admin {
             let (leaders, mut results) = self.by_leader(&pending).await;
             let timeout_ms = wire_millis(self.cluster.request_timeout());
             let answers = self.to_brokers(leaders, |connection, partitions: &[(TopicPartition, i32)]| {
-                let topics = by_topic(partitions.iter().map(|(partition, _)| (partition.clone(), before.get(partition).copied())));
-                let topics = topics.into_iter().map(|(name, partitions)| DeleteRecordsTopic {
-                    name,
-                    partitions: partitions
-                        .into_iter()
-                        .filter_map(|(partition_index, offset)| {
-                            Some(DeleteRecordsPartition { partition_index, offset: offset?, ..Default::default() })
-                        })
-                        .collect(),
-                    ..Default::default()
-                });
+                let topics = by_topic(partitions.iter().filter_map(|(partition, _)| {
+                    let (partition_index, offset) = (partition.partition, *before.get(partition)?);
+                    Some((partition.topic.clone(), DeleteRecordsPartition { partition_index, offset, ..Default::default() }))
+                }));
+                let topics = topics.into_iter().map(|(name, partitions)| DeleteRecordsTopic { name, partitions, ..Default::default() });
                 let request = DeleteRecordsRequest { topics: topics.collect(), timeout_ms, ..Default::default() };
                 Ok((request, connection.version_of::<DeleteRecordsRequest>()?))
             });
@@ -194,11 +184,9 @@ impl Admin {
         self.rounds("describeProducers", partitions.iter().cloned(), |pending: Vec<TopicPartition>| async move {
             let (leaders, mut results) = self.by_leader(&pending).await;
             let answers = self.to_brokers(leaders, |connection, partitions: &[(TopicPartition, i32)]| {
-                let topics = by_topic(partitions.iter().cloned()).into_iter().map(|(name, partitions)| TopicRequest {
-                    name,
-                    partition_indexes: partitions.into_iter().map(|(partition, _)| partition).collect(),
-                    ..Default::default()
-                });
+                let topics = by_topic(partitions.iter().map(|(it, _)| (it.topic.clone(), it.partition)));
+                let topics = topics.into_iter();
+                let topics = topics.map(|(name, partition_indexes)| TopicRequest { name, partition_indexes, ..Default::default() });
                 let request = DescribeProducersRequest { topics: topics.collect(), ..Default::default() };
                 Ok((request, connection.version_of::<DescribeProducersRequest>()?))
             });

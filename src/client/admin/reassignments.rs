@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Admin, Results, by_topic, spread, wire_millis};
+use super::{Admin, Results, spread, wire_millis};
 use crate::client::error::{ApiError, ClientError};
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use crate::protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
@@ -26,10 +26,10 @@ impl Admin {
         partitions: Option<&[TopicPartition]>,
     ) -> Result<BTreeMap<TopicPartition, PartitionReassignment>, ClientError> {
         let topics = partitions.map(|partitions| {
-            let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
-            let topics = topics.into_iter().map(|(name, partitions)| ListPartitionReassignmentsTopics {
+            let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
+            let topics = topics.into_iter().map(|(name, partition_indexes)| ListPartitionReassignmentsTopics {
                 name,
-                partition_indexes: partitions.into_iter().map(|(partition, ())| partition).collect(),
+                partition_indexes,
                 ..Default::default()
             });
             topics.collect::<Vec<_>>()
@@ -54,15 +54,11 @@ impl Admin {
 
     /// Starts reassignments to the given brokers; `None` cancels the one under way.
     pub async fn alter_partition_reassignments(&self, targets: &BTreeMap<TopicPartition, Option<Vec<i32>>>) -> Results<TopicPartition, ()> {
-        let topics = by_topic(targets.iter().map(|(partition, replicas)| (partition.clone(), replicas.clone())));
-        let topics = topics.into_iter().map(|(name, partitions)| ReassignableTopic {
-            name,
-            partitions: partitions
-                .into_iter()
-                .map(|(partition_index, replicas)| ReassignablePartition { partition_index, replicas, ..Default::default() })
-                .collect(),
-            ..Default::default()
-        });
+        let topics = by_topic(targets.iter().map(|(partition, replicas)| {
+            let (partition_index, replicas) = (partition.partition, replicas.clone());
+            (partition.topic.clone(), ReassignablePartition { partition_index, replicas, ..Default::default() })
+        }));
+        let topics = topics.into_iter().map(|(name, partitions)| ReassignableTopic { name, partitions, ..Default::default() });
         let request = AlterPartitionReassignmentsRequest {
             timeout_ms: wire_millis(self.cluster.request_timeout()),
             topics: topics.collect(),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::GroupState;
-use super::{Admin, Results, all_failed, authorized_operations, by_topic, spread};
+use super::{Admin, Results, all_failed, authorized_operations, spread};
 use crate::client::conn::Connection;
 use crate::client::error::{ApiError, ClientError};
 use crate::client::metadata::Broker;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::alter_share_group_offsets_request::{
     AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
@@ -121,10 +121,10 @@ impl Admin {
             let answers = self.to_brokers(coordinators, |connection, ids: &[String]| {
                 let wanted = ids.iter().map(|group| {
                     let topics = groups.get(group).and_then(Option::as_ref).map(|partitions| {
-                        let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
+                        let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
                         let topics = topics.into_iter().map(|(topic_name, partitions)| DescribeShareGroupOffsetsRequestTopic {
                             topic_name,
-                            partitions: partitions.into_iter().map(|(partition, ())| partition).collect(),
+                            partitions,
                             ..Default::default()
                         });
                         topics.collect()
@@ -166,17 +166,13 @@ impl Admin {
     /// Moves a share group without members to other start offsets.
     pub async fn alter_share_group_offsets(&self, group: &str, offsets: &BTreeMap<TopicPartition, i64>) -> Results<TopicPartition, ()> {
         let build = |connection: &Connection| {
-            let topics = by_topic(offsets.iter().map(|(partition, offset)| (partition.clone(), *offset)));
+            let topics = by_topic(offsets.iter().map(|(TopicPartition { topic, partition }, offset)| {
+                let (partition_index, start_offset) = (*partition, *offset);
+                (topic.clone(), AlterShareGroupOffsetsRequestPartition { partition_index, start_offset, ..Default::default() })
+            }));
             let topics = topics.into_iter().map(|(topic_name, partitions)| AlterShareGroupOffsetsRequestTopic {
                 topic_name,
-                partitions: partitions
-                    .into_iter()
-                    .map(|(partition_index, start_offset)| AlterShareGroupOffsetsRequestPartition {
-                        partition_index,
-                        start_offset,
-                        ..Default::default()
-                    })
-                    .collect(),
+                partitions,
                 ..Default::default()
             });
             let request = AlterShareGroupOffsetsRequest { group_id: group.to_owned(), topics: topics.collect(), ..Default::default() };

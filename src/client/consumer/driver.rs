@@ -24,7 +24,7 @@ use crate::client::error::ClientError;
 use crate::client::metadata::Broker;
 use crate::client::pool::Use;
 use crate::client::retry::{Recovery, recovery};
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::fetch_response::PartitionData;
 use crate::protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -701,26 +701,20 @@ async fn fetch(shared: &Shared, broker: i32, asked: &[Asked], session: &mut Fetc
 /// Asks a leader once for the offsets that belong to timestamps, those of Kafka's for the ends included.
 async fn list_offsets(shared: &Shared, leader: i32, asked: &[Asked], timestamps: &[i64]) -> Result<ListOffsetsResponse, ClientError> {
     let connection = shared.cluster.connection(leader, Use::General).await?;
-    let mut topics: Vec<ListOffsetsTopic> = Vec::new();
-    for (asked, timestamp) in asked.iter().zip(timestamps) {
+    let topics = by_topic(asked.iter().zip(timestamps).map(|(asked, timestamp)| {
         let partition = ListOffsetsPartition {
             partition_index: asked.partition.partition,
             current_leader_epoch: asked.leader_epoch,
             timestamp: *timestamp,
             ..Default::default()
         };
-        match topics.last_mut() {
-            Some(topic) if topic.name == asked.partition.topic => topic.partitions.push(partition),
-            _ => {
-                let name = asked.partition.topic.clone();
-                topics.push(ListOffsetsTopic { name, partitions: vec![partition], ..Default::default() });
-            }
-        }
-    }
+        (&asked.partition.topic, partition)
+    }));
+    let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopic { name: name.clone(), partitions, ..Default::default() });
     let request = ListOffsetsRequest {
         replica_id: -1,
         isolation_level: shared.settings.reading.isolation_level as i8,
-        topics,
+        topics: topics.collect(),
         timeout_ms: i32::try_from(shared.cluster.request_timeout().as_millis()).unwrap_or(i32::MAX),
         ..Default::default()
     };
@@ -734,22 +728,17 @@ async fn ask_epochs(shared: &Shared, leader: i32, asked: &[Asked]) -> Result<Opt
         Ok(version) if version >= FIRST_EPOCH_VERSION => version,
         _ => return Ok(None),
     };
-    let mut topics: Vec<OffsetForLeaderTopic> = Vec::new();
-    for asked in asked {
+    let topics = by_topic(asked.iter().map(|asked| {
         let partition = OffsetForLeaderPartition {
             partition: asked.partition.partition,
             current_leader_epoch: asked.leader_epoch,
             leader_epoch: asked.offset_epoch.unwrap_or(-1),
             ..Default::default()
         };
-        match topics.last_mut() {
-            Some(topic) if topic.topic == asked.partition.topic => topic.partitions.push(partition),
-            _ => {
-                let topic = asked.partition.topic.clone();
-                topics.push(OffsetForLeaderTopic { topic, partitions: vec![partition], ..Default::default() });
-            }
-        }
-    }
-    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics, ..Default::default() };
+        (&asked.partition.topic, partition)
+    }));
+    let topics =
+        topics.into_iter().map(|(topic, partitions)| OffsetForLeaderTopic { topic: topic.clone(), partitions, ..Default::default() });
+    let request = OffsetForLeaderEpochRequest { replica_id: -1, topics: topics.collect(), ..Default::default() };
     Ok(Some(connection.send_at(&request, version).await?))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::common::uuid::Uuid;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -63,11 +63,8 @@ impl FetchSession {
         }
         (request.session_id, request.session_epoch) = (self.id, self.epoch);
         let full = self.epoch == FULL_EPOCH;
-        let mut topics: Vec<FetchTopic> = Vec::new();
-        for (partition, wanted) in &next {
-            if !full && self.partitions.get(partition) == Some(wanted) {
-                continue;
-            }
+        let told = next.iter().filter(|(partition, wanted)| full || self.partitions.get(partition) != Some(wanted));
+        let topics = by_topic(told.map(|(partition, wanted)| {
             let entry = FetchPartition {
                 partition: partition.partition,
                 current_leader_epoch: wanted.leader_epoch,
@@ -75,27 +72,25 @@ impl FetchSession {
                 partition_max_bytes: wanted.max_bytes,
                 ..Default::default()
             };
-            let (topic, topic_id) = name(by_id, &partition.topic, wanted.topic_id);
-            match topics.last_mut() {
-                Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(entry),
-                _ => topics.push(FetchTopic { topic, topic_id, partitions: vec![entry], ..Default::default() }),
-            }
-        }
-        let mut forgotten: Vec<ForgottenTopic> = Vec::new();
-        for (partition, before) in self.partitions.iter().filter(|_| !full) {
-            // A topic of the same name with another id is another topic.
-            let replaced = |after: &Wanted| by_id && after.topic_id != before.topic_id;
-            if next.get(partition).is_some_and(|after| !replaced(after)) {
-                continue;
-            }
-            let (topic, topic_id) = name(by_id, &partition.topic, before.topic_id);
-            match forgotten.last_mut() {
-                Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(partition.partition),
-                _ => forgotten.push(ForgottenTopic { topic, topic_id, partitions: vec![partition.partition], ..Default::default() }),
-            }
-        }
-        request.topics = topics;
-        request.forgotten_topics_data = forgotten;
+            ((&partition.topic, wanted.topic_id), entry)
+        }));
+        let topics = topics.into_iter().map(|((topic, topic_id), partitions)| {
+            let (topic, topic_id) = name(by_id, topic, topic_id);
+            FetchTopic { topic, topic_id, partitions, ..Default::default() }
+        });
+        request.topics = topics.collect();
+        // A topic of the same name with another id is another topic.
+        let stays = |after: &Wanted, before: &Wanted| !by_id || after.topic_id == before.topic_id;
+        let forgotten = self.partitions.iter().filter(|(partition, before)| {
+            let stays = next.get(partition).is_some_and(|after| stays(after, before));
+            !full && !stays
+        });
+        let forgotten = by_topic(forgotten.map(|(partition, before)| ((&partition.topic, before.topic_id), partition.partition)));
+        let forgotten = forgotten.into_iter().map(|((topic, topic_id), partitions)| {
+            let (topic, topic_id) = name(by_id, topic, topic_id);
+            ForgottenTopic { topic, topic_id, partitions, ..Default::default() }
+        });
+        request.forgotten_topics_data = forgotten.collect();
         self.partitions = next;
     }
 

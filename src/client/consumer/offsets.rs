@@ -10,7 +10,7 @@ use crate::client::cluster::CoordinatorKind;
 use crate::client::error::{ApiError, ClientError};
 use crate::client::pool::Use;
 use crate::client::retry::Attempts;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::{TopicPartition, by_topic};
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
@@ -57,8 +57,7 @@ async fn commit_once(shared: &Shared, group: &str, offsets: &BTreeMap<TopicParti
             false => None,
         }
     };
-    let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-    for (partition, offset) in offsets {
+    let topics = by_topic(offsets.iter().map(|(partition, offset)| {
         let entry = OffsetCommitRequestPartition {
             partition_index: partition.partition,
             committed_offset: offset.offset,
@@ -66,21 +65,17 @@ async fn commit_once(shared: &Shared, group: &str, offsets: &BTreeMap<TopicParti
             committed_metadata: Some(offset.metadata.clone()),
             ..Default::default()
         };
-        match topics.last_mut() {
-            Some(topic) if topic.name == partition.topic => topic.partitions.push(entry),
-            _ => {
-                let name = partition.topic.clone();
-                topics.push(OffsetCommitRequestTopic { name, partitions: vec![entry], ..Default::default() });
-            }
-        }
-    }
+        (&partition.topic, entry)
+    }));
+    let topics =
+        topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic { name: name.clone(), partitions, ..Default::default() });
     let version = connection.version_up_to::<OffsetCommitRequest>(LAST_BY_NAME).map_err(ClientError::from)?;
     let request = OffsetCommitRequest {
         group_id: group.to_owned(),
         generation_id_or_member_epoch: member.as_ref().map_or(-1, |member| member.generation),
         member_id: member.as_ref().map(|member| member.id.clone()).unwrap_or_default(),
         group_instance_id: member.as_ref().and(shared.settings.group_instance_id.clone()),
-        topics,
+        topics: topics.collect(),
         ..Default::default()
     };
     let response = connection.send_at(&request, version).await.map_err(ClientError::from)?;

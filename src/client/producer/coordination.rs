@@ -7,7 +7,7 @@ use crate::client::conn::Connection;
 use crate::client::consumer::ConsumerGroupMetadata;
 use crate::client::error::ClientError;
 use crate::client::pool::Use;
-use crate::common::topic_partition::TopicPartition;
+use crate::common::topic_partition::by_topic;
 use crate::protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
 use crate::protocol::messages::{
@@ -54,18 +54,13 @@ async fn send(connection: &Connection, job: &Job) -> Result<Answer, ClientError>
             Answer::InitProducerId(connection.send(&request).await?)
         }
         Work::AddPartitions(partitions) => {
-            let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
-            for TopicPartition { topic, partition } in partitions {
-                match topics.last_mut() {
-                    Some(last) if last.name == *topic => last.partitions.push(*partition),
-                    _ => topics.push(AddPartitionsToTxnTopic { name: topic.clone(), partitions: vec![*partition], ..Default::default() }),
-                }
-            }
+            let topics = by_topic(partitions.iter().map(|it| (&it.topic, it.partition))).into_iter();
+            let topics = topics.map(|(name, partitions)| AddPartitionsToTxnTopic { name: name.clone(), partitions, ..Default::default() });
             let request = AddPartitionsToTxnRequest {
                 v3_and_below_transactional_id: transactional_id,
                 v3_and_below_producer_id: producer_id,
                 v3_and_below_producer_epoch: producer_epoch,
-                v3_and_below_topics: topics,
+                v3_and_below_topics: topics.collect(),
                 ..Default::default()
             };
             let version = connection.version_up_to::<AddPartitionsToTxnRequest>(LAST_ADD_PARTITIONS_OF_CLIENTS)?;
@@ -104,8 +99,7 @@ async fn send(connection: &Connection, job: &Job) -> Result<Answer, ClientError>
 }
 
 fn offset_topics(offsets: &Offsets) -> Vec<TxnOffsetCommitRequestTopic> {
-    let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
-    for (partition, offset) in offsets {
+    let topics = by_topic(offsets.iter().map(|(partition, offset)| {
         let entry = TxnOffsetCommitRequestPartition {
             partition_index: partition.partition,
             committed_offset: offset.offset,
@@ -113,13 +107,8 @@ fn offset_topics(offsets: &Offsets) -> Vec<TxnOffsetCommitRequestTopic> {
             committed_metadata: Some(offset.metadata.clone()),
             ..Default::default()
         };
-        match topics.last_mut() {
-            Some(topic) if topic.name == partition.topic => topic.partitions.push(entry),
-            _ => {
-                let name = partition.topic.clone();
-                topics.push(TxnOffsetCommitRequestTopic { name, partitions: vec![entry], ..Default::default() });
-            }
-        }
-    }
-    topics
+        (&partition.topic, entry)
+    }));
+    let topic = |(name, partitions): (&String, _)| TxnOffsetCommitRequestTopic { name: name.clone(), partitions, ..Default::default() };
+    topics.into_iter().map(topic).collect()
 }

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::TransactionShard;
 use super::metadata::{TransactionMetadata, TransactionState};
+use crate::common::topic_partition::by_topic;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::describe_transactions_response::{TopicData, TransactionState as DescribedTransaction};
 use crate::protocol::messages::list_transactions_response::TransactionState as ListedTransaction;
@@ -53,15 +54,8 @@ impl TransactionShard {
         };
         // Those that have their marker are no part of it any more.
         let partitions = self.awaiting_markers.get(transactional_id).unwrap_or(&metadata.partitions);
-        let mut topics: Vec<TopicData> = Vec::new();
-        for partition in partitions {
-            match topics.last_mut() {
-                Some(last) if last.topic == partition.topic => last.partitions.push(partition.partition),
-                _ => {
-                    topics.push(TopicData { topic: partition.topic.clone(), partitions: vec![partition.partition], ..TopicData::default() })
-                }
-            }
-        }
+        let topics = by_topic(partitions.iter().map(|it| (&it.topic, it.partition))).into_iter();
+        let topics = topics.map(|(topic, partitions)| TopicData { topic: topic.clone(), partitions, ..TopicData::default() });
         DescribedTransaction {
             transactional_id: id,
             transaction_state: metadata.state.name().to_owned(),
@@ -69,7 +63,7 @@ impl TransactionShard {
             transaction_start_time_ms: metadata.start_timestamp_ms,
             producer_id: metadata.producer_id,
             producer_epoch: metadata.producer_epoch,
-            topics,
+            topics: topics.collect(),
             ..DescribedTransaction::default()
         }
     }
