@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
 use crate::coordinator::share::SharePartitionKey;
-use crate::protocol::messages::read_share_group_state_response::{PartitionResult, ReadStateResult, StateBatch};
+use crate::protocol::messages::read_share_group_state_response::{PartitionResult, ReadStateResult};
 use crate::protocol::messages::{ReadShareGroupStateRequest, ReadShareGroupStateResponse};
 
 pub(crate) async fn handle(
@@ -30,17 +30,7 @@ pub(crate) async fn handle(
                     partition,
                     state_epoch: read.state_epoch,
                     start_offset: read.start_offset,
-                    state_batches: read
-                        .state_batches
-                        .iter()
-                        .map(|batch| StateBatch {
-                            first_offset: batch.first_offset,
-                            last_offset: batch.last_offset,
-                            delivery_state: batch.delivery_state,
-                            delivery_count: batch.delivery_count,
-                            ..Default::default()
-                        })
-                        .collect(),
+                    state_batches: read.state_batches.iter().map(Into::into).collect(),
                     ..Default::default()
                 },
                 Err(error) => {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::broker::request_context::RequestContext;
 use crate::broker::server::Broker;
-use crate::coordinator::share::batches::StateBatch;
 use crate::coordinator::share::{SharePartitionKey, WriteState};
 use crate::protocol::messages::write_share_group_state_response::{PartitionResult, WriteStateResult};
 use crate::protocol::messages::{WriteShareGroupStateRequest, WriteShareGroupStateResponse};
@@ -31,16 +30,7 @@ pub(crate) async fn handle(
                 leader_epoch: it.leader_epoch,
                 start_offset: it.start_offset,
                 delivery_complete_count: it.delivery_complete_count,
-                state_batches: it
-                    .state_batches
-                    .iter()
-                    .map(|batch| StateBatch {
-                        first_offset: batch.first_offset,
-                        last_offset: batch.last_offset,
-                        delivery_state: batch.delivery_state,
-                        delivery_count: batch.delivery_count,
-                    })
-                    .collect(),
+                state_batches: it.state_batches.iter().map(Into::into).collect(),
             };
             result.partitions.push(match broker.share_coordinator.write_state(key, write).await {
                 Ok(()) => PartitionResult { partition, ..Default::default() },

@@ -7,6 +7,10 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use crate::protocol::messages::{
+    read_share_group_state_response, share_snapshot_value, share_update_value, write_share_group_state_request,
+};
+
 /// The wire's numbers of [`StateBatch::delivery_state`]. An acquired record is never persisted: to whoever reads the state it is available.
 pub mod delivery_state {
     pub const AVAILABLE: i8 = 0;
@@ -35,6 +39,27 @@ impl StateBatch {
         (self.delivery_count, self.delivery_state)
     }
 }
+
+/// Every message that carries such batches has a type of its own for them.
+macro_rules! state_batch_of {
+    ($($message:ident),*) => {$(
+        impl From<&$message::StateBatch> for StateBatch {
+            fn from(batch: &$message::StateBatch) -> StateBatch {
+                let &$message::StateBatch { first_offset, last_offset, delivery_state, delivery_count, .. } = batch;
+                StateBatch { first_offset, last_offset, delivery_state, delivery_count }
+            }
+        }
+
+        impl From<&StateBatch> for $message::StateBatch {
+            fn from(batch: &StateBatch) -> $message::StateBatch {
+                let &StateBatch { first_offset, last_offset, delivery_state, delivery_count } = batch;
+                $message::StateBatch { first_offset, last_offset, delivery_state, delivery_count, ..Default::default() }
+            }
+        }
+    )*};
+}
+
+state_batch_of!(share_snapshot_value, share_update_value, read_share_group_state_response, write_share_group_state_request);
 
 /// A batch that covers the place where [`combine`] stands; the greatest counts.
 struct Open(StateBatch);

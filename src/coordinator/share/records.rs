@@ -3,11 +3,9 @@
 
 use bytes::Bytes;
 
-use super::batches::StateBatch;
 use super::{ShareGroupOffset, SharePartitionKey};
 use crate::protocol::codec::{DecodeError, EncodeError, Message, Reader, Writer};
 use crate::protocol::messages::{ShareSnapshotKey, ShareSnapshotValue, ShareUpdateKey, ShareUpdateValue};
-use crate::protocol::messages::{share_snapshot_value, share_update_value};
 
 const SHARE_SNAPSHOT: i16 = 0;
 const SHARE_UPDATE: i16 = 1;
@@ -72,13 +70,6 @@ fn versioned<M: Message>(bytes: Bytes) -> Result<M, DecodeError> {
 }
 
 fn snapshot_value(state: &ShareGroupOffset) -> ShareSnapshotValue {
-    let batches = state.state_batches.iter().map(|batch| share_snapshot_value::StateBatch {
-        first_offset: batch.first_offset,
-        last_offset: batch.last_offset,
-        delivery_state: batch.delivery_state,
-        delivery_count: batch.delivery_count,
-        ..Default::default()
-    });
     ShareSnapshotValue {
         snapshot_epoch: state.snapshot_epoch,
         state_epoch: state.state_epoch,
@@ -87,25 +78,18 @@ fn snapshot_value(state: &ShareGroupOffset) -> ShareSnapshotValue {
         delivery_complete_count: state.delivery_complete_count,
         create_timestamp: state.create_timestamp,
         write_timestamp: state.write_timestamp,
-        state_batches: batches.collect(),
+        state_batches: state.state_batches.iter().map(Into::into).collect(),
         ..Default::default()
     }
 }
 
 fn update_value(state: &ShareGroupOffset) -> ShareUpdateValue {
-    let batches = state.state_batches.iter().map(|batch| share_update_value::StateBatch {
-        first_offset: batch.first_offset,
-        last_offset: batch.last_offset,
-        delivery_state: batch.delivery_state,
-        delivery_count: batch.delivery_count,
-        ..Default::default()
-    });
     ShareUpdateValue {
         snapshot_epoch: state.snapshot_epoch,
         leader_epoch: state.leader_epoch,
         start_offset: state.start_offset,
         delivery_complete_count: state.delivery_complete_count,
-        state_batches: batches.collect(),
+        state_batches: state.state_batches.iter().map(Into::into).collect(),
         ..Default::default()
     }
 }
@@ -117,16 +101,7 @@ fn from_snapshot(value: ShareSnapshotValue) -> ShareGroupOffset {
         leader_epoch: value.leader_epoch,
         start_offset: value.start_offset,
         delivery_complete_count: value.delivery_complete_count,
-        state_batches: value
-            .state_batches
-            .iter()
-            .map(|batch| StateBatch {
-                first_offset: batch.first_offset,
-                last_offset: batch.last_offset,
-                delivery_state: batch.delivery_state,
-                delivery_count: batch.delivery_count,
-            })
-            .collect(),
+        state_batches: value.state_batches.iter().map(Into::into).collect(),
         create_timestamp: value.create_timestamp,
         write_timestamp: value.write_timestamp,
     }
@@ -139,16 +114,7 @@ fn from_update(value: ShareUpdateValue) -> ShareGroupOffset {
         leader_epoch: value.leader_epoch,
         start_offset: value.start_offset,
         delivery_complete_count: value.delivery_complete_count,
-        state_batches: value
-            .state_batches
-            .iter()
-            .map(|batch| StateBatch {
-                first_offset: batch.first_offset,
-                last_offset: batch.last_offset,
-                delivery_state: batch.delivery_state,
-                delivery_count: batch.delivery_count,
-            })
-            .collect(),
+        state_batches: value.state_batches.iter().map(Into::into).collect(),
         create_timestamp: 0,
         write_timestamp: 0,
     }
@@ -156,6 +122,7 @@ fn from_update(value: ShareUpdateValue) -> ShareGroupOffset {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batches::StateBatch;
     use super::*;
     use crate::common::uuid::Uuid;
 
