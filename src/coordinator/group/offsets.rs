@@ -250,24 +250,17 @@ impl GroupShard {
         for topic in &request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
-                let metadata = partition.committed_metadata.as_deref().unwrap_or("");
-                let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
-                    ErrorCode::OffsetMetadataTooLarge
-                } else {
-                    // One partition that the member may not commit refuses them all, as in Kafka.
-                    permission.check(&topic.name, topic.topic_id, partition.partition_index)?;
-                    let offset = OffsetAndMetadata {
-                        record_offset: -1,
-                        committed_offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata: metadata.to_owned(),
-                        commit_timestamp_ms: now.wall_ms,
-                        expire_timestamp_ms,
-                        topic_id: topic.topic_id,
-                    };
-                    effects.records.push(offset_commit_record(&request.group_id, &topic.name, partition.partition_index, &offset));
-                    ErrorCode::None
+                let offset = OffsetAndMetadata {
+                    record_offset: -1,
+                    committed_offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.clone().unwrap_or_default(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms,
+                    topic_id: topic.topic_id,
                 };
+                let commit = (topic.name.as_str(), topic.topic_id, partition.partition_index);
+                let error = self.commit_offset(&permission, &request.group_id, commit, &offset, &mut effects.records)?;
                 partitions.push(OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: error.code(),
@@ -282,6 +275,24 @@ impl GroupShard {
             });
         }
         Ok((response, effects))
+    }
+
+    /// One partition of a commit: its record, or the error that concerns it alone. A partition that the member may not commit (`Err`)
+    /// refuses the whole request, as in Kafka. `partition`: the topic, its id as far as it is known, and the number.
+    pub(super) fn commit_offset(
+        &self,
+        permission: &CommitPermission,
+        group_id: &str,
+        (topic, topic_id, partition): (&str, Uuid, i32),
+        offset: &OffsetAndMetadata,
+        records: &mut Vec<GroupRecord>,
+    ) -> Result<ErrorCode, ErrorCode> {
+        if utf16_len_exceeds(&offset.metadata, self.config.offset_metadata_max_size) {
+            return Ok(ErrorCode::OffsetMetadataTooLarge);
+        }
+        permission.check(topic, topic_id, partition)?;
+        records.push(offset_commit_record(group_id, topic, partition, offset));
+        Ok(ErrorCode::None)
     }
 
     fn validate_offset_commit(
@@ -476,7 +487,7 @@ impl ClassicGroup {
 }
 
 /// Is `text` longer than `limit` in Java's count of characters?
-pub(super) fn utf16_len_exceeds(text: &str, limit: usize) -> bool {
+fn utf16_len_exceeds(text: &str, limit: usize) -> bool {
     // A string has at least as many bytes as UTF-16 units, so that most need not be counted.
     text.len() > limit && text.encode_utf16().count() > limit
 }

@@ -3,8 +3,6 @@
 //! The records are appended within the transaction and stay pending until its marker comes; see [`super::Offsets`].
 
 use super::consumer::CommitPermission;
-use super::offsets::utf16_len_exceeds;
-use super::records::offset_commit_record;
 use super::{Effects, GroupShard, OffsetAndMetadata};
 use crate::common::uuid::Uuid;
 use crate::coordinator::timers::Now;
@@ -28,24 +26,19 @@ impl GroupShard {
             let topic_id = self.topics.topic(&topic.name).map_or(Uuid::ZERO, |topic| topic.id);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
-                let metadata = partition.committed_metadata.as_deref().unwrap_or("");
-                let error = if utf16_len_exceeds(metadata, self.config.offset_metadata_max_size) {
-                    ErrorCode::OffsetMetadataTooLarge
-                } else {
-                    permission.check(&topic.name, topic_id, partition.partition_index).map_err(illegal_generation)?;
-                    let offset = OffsetAndMetadata {
-                        record_offset: -1,
-                        committed_offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata: metadata.to_owned(),
-                        commit_timestamp_ms: now.wall_ms,
-                        expire_timestamp_ms: None,
-                        // The request names topics only.
-                        topic_id: Uuid::ZERO,
-                    };
-                    effects.records.push(offset_commit_record(&request.group_id, &topic.name, partition.partition_index, &offset));
-                    ErrorCode::None
+                let offset = OffsetAndMetadata {
+                    record_offset: -1,
+                    committed_offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.clone().unwrap_or_default(),
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms: None,
+                    // The request names topics only.
+                    topic_id: Uuid::ZERO,
                 };
+                let commit = (topic.name.as_str(), topic_id, partition.partition_index);
+                let committed = self.commit_offset(&permission, &request.group_id, commit, &offset, &mut effects.records);
+                let error = committed.map_err(illegal_generation)?;
                 partitions.push(TxnOffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: error.code(),
