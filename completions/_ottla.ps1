@@ -119,6 +119,33 @@ $ottlaPrograms = [ordered]@{
             '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
         }
     }
+    'dump-log' = @{
+        About = 'Show what is in the files of a log: segments, indexes, snapshots'
+        Operand = $null
+        Flags = [ordered]@{
+            '--cluster-metadata-decoder' = @{ Help = 'The log is of __cluster_metadata, or the file is one of its snapshots'; Values = $null }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--deep-iteration' = @{ Help = 'List the records of each batch; --print-data-log implies it'; Values = $null }
+            '--files' = @{ Help = 'The files: .log, .index, .timeindex, .txnindex, .snapshot, .checkpoint'; Values = 'files' }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--index-sanity-check' = @{ Help = 'Check an index as a broker does when it starts, without printing it'; Values = $null }
+            '--key-decoder-class' = @{ Help = 'How keys are read: StringDecoder (the default), IntegerDecoder, LongDecoder, DefaultDecoder'; Values = @() }
+            '--max-bytes' = @{ Help = 'Read only so many bytes of each .log file'; Values = @() }
+            '--max-message-size' = @{ Help = 'The largest batch that is looked for at an index entry [default: 5242880]'; Values = @() }
+            '--offsets-decoder' = @{ Help = 'The log is of __consumer_offsets'; Values = $null }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--print-data-log' = @{ Help = 'Print the records'' keys and values too; every decoder implies it'; Values = $null }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--remote-log-metadata-decoder' = @{ Help = 'The log is of __remote_log_metadata'; Values = $null }
+            '--share-group-state-decoder' = @{ Help = 'The log is of __share_group_state'; Values = $null }
+            '--skip-record-metadata' = @{ Help = 'Of each record print only what is in it; leaves control records out'; Values = $null }
+            '--transaction-log-decoder' = @{ Help = 'The log is of __transaction_state'; Values = $null }
+            '--value-decoder-class' = @{ Help = 'How values are read, as --key-decoder-class'; Values = @() }
+            '--verify-index-only' = @{ Help = 'Compare an index with its log without printing it'; Values = $null }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'links' = @{
         About = 'Make links named as Kafka''s tools in a directory'
         Operand = 'files'
@@ -181,7 +208,7 @@ $ottlaPrograms = [ordered]@{
     }
 }
 
-Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-topics' -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-dump-log', 'kafka-topics' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $offer = {
         param($candidates, $prefix, $word)

@@ -128,6 +128,22 @@ _ottla_consumer_groups() {
     _ottla_offer $'--all-groups\n--all-topics\n--bootstrap-server\n--by-duration\n--color\n--command-config\n--delete\n--delete-offsets\n--describe\n--dry-run\n--execute\n--export\n--from-file\n--group\n--help\n--list\n--members\n--offsets\n--output\n--quiet\n--reset-offsets\n--shift-by\n--state\n--timeout\n--to-current\n--to-datetime\n--to-earliest\n--to-latest\n--to-offset\n--topic\n--type\n--validate-regex\n--verbose\n--version\n--watch\n--yes'
 }
 
+_ottla_dump_log() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --files) _ottla_offer_files -f; return ;;
+        --key-decoder-class) [[ $cur != -* ]] && { :; return; } ;;
+        --max-bytes) :; return ;;
+        --max-message-size) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --value-decoder-class) [[ $cur != -* ]] && { :; return; } ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--cluster-metadata-decoder\n--color\n--deep-iteration\n--files\n--help\n--index-sanity-check\n--key-decoder-class\n--max-bytes\n--max-message-size\n--offsets-decoder\n--output\n--print-data-log\n--quiet\n--remote-log-metadata-decoder\n--share-group-state-decoder\n--skip-record-metadata\n--transaction-log-decoder\n--value-decoder-class\n--verify-index-only\n--version\n--yes'
+}
+
 _ottla_links() {
     local cur flag after_equals
     _ottla_words
@@ -185,7 +201,7 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\nlinks\nquickstart\nserve\ntopics'
+        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -193,6 +209,7 @@ _ottla() {
         console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
         console-producer|kafka-console-producer) _ottla_console_producer ;;
         consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
+        dump-log|kafka-dump-log) _ottla_dump_log ;;
         links) _ottla_links ;;
         quickstart) _ottla_quickstart ;;
         serve) _ottla_serve ;;
@@ -204,4 +221,5 @@ complete -F _ottla ottla
 complete -F _ottla_console_consumer kafka-console-consumer kafka-console-consumer.sh
 complete -F _ottla_console_producer kafka-console-producer kafka-console-producer.sh
 complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
+complete -F _ottla_dump_log kafka-dump-log kafka-dump-log.sh
 complete -F _ottla_topics kafka-topics kafka-topics.sh

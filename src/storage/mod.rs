@@ -17,6 +17,7 @@ pub mod fs;
 #[cfg(test)]
 mod golden_tests;
 mod index;
+pub mod inspect;
 mod loader;
 pub mod log;
 pub mod log_dirs;

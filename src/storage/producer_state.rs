@@ -521,7 +521,7 @@ impl ProducerState {
         self.unreplicated.clear();
         while let Some(offset) = self.latest_snapshot_offset() {
             let path = self.snapshot_path(offset);
-            let Some(producers) = parse_snapshot(&fs::read(&path)?) else {
+            let Ok(producers) = parse_snapshot(&fs::read(&path)?) else {
                 tracing::warn!(path = %path.display(), "removing a corrupt producer snapshot");
                 self.remove_snapshot(offset)?;
                 continue;
@@ -596,20 +596,39 @@ fn snapshot_bytes(producers: &BTreeMap<i64, ProducerEntry>) -> Vec<u8> {
     bytes
 }
 
-/// None when the bytes are not a whole snapshot.
-fn parse_snapshot(bytes: &[u8]) -> Option<Vec<(i64, ProducerEntry)>> {
-    fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-        let (head, tail) = rest.split_first_chunk::<N>()?;
+/// Why a snapshot cannot be read. Source of the texts: `ProducerStateManager.readSnapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotProblem {
+    #[error("Snapshot failed schema validation: Snapshot contained an unknown file version {0}")]
+    UnknownVersion(i16),
+    #[error("Snapshot failed schema validation: the file ends too early")]
+    Truncated,
+    #[error("Snapshot is corrupt (CRC is no longer valid). Stored crc: {stored}. Computed crc: {computed}")]
+    Crc { stored: u32, computed: u32 },
+    #[error("Snapshot holds {0} bytes after its last entry")]
+    Trailing(usize),
+}
+
+fn parse_snapshot(bytes: &[u8]) -> Result<Vec<(i64, ProducerEntry)>, SnapshotProblem> {
+    fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], SnapshotProblem> {
+        let (head, tail) = rest.split_first_chunk::<N>().ok_or(SnapshotProblem::Truncated)?;
         *rest = tail;
-        Some(head)
+        Ok(head)
     }
     let mut rest = bytes;
-    if i16::from_be_bytes(*take(&mut rest)?) != SNAPSHOT_VERSION || u32::from_be_bytes(*take(&mut rest)?) != crc32c::crc32c(&bytes[6..]) {
-        return None;
+    let version = i16::from_be_bytes(*take(&mut rest)?);
+    if version != SNAPSHOT_VERSION {
+        return Err(SnapshotProblem::UnknownVersion(version));
     }
-    let count = usize::try_from(i32::from_be_bytes(*take(&mut rest)?)).ok()?;
-    if rest.len() != count.checked_mul(SNAPSHOT_ENTRY)? {
-        return None;
+    let stored = u32::from_be_bytes(*take(&mut rest)?);
+    let count = usize::try_from(i32::from_be_bytes(*take(&mut rest)?)).map_err(|_| SnapshotProblem::Truncated)?;
+    let size = count.checked_mul(SNAPSHOT_ENTRY).filter(|size| *size <= rest.len()).ok_or(SnapshotProblem::Truncated)?;
+    let computed = crc32c::crc32c(&bytes[6..]);
+    if stored != computed {
+        return Err(SnapshotProblem::Crc { stored, computed });
+    }
+    if rest.len() > size {
+        return Err(SnapshotProblem::Trailing(rest.len() - size));
     }
     let mut producers = Vec::with_capacity(count);
     while !rest.is_empty() {
@@ -629,7 +648,33 @@ fn parse_snapshot(bytes: &[u8]) -> Option<Vec<(i64, ProducerEntry)>> {
         producers
             .push((producer_id, ProducerEntry { producer_epoch, coordinator_epoch, last_timestamp, current_txn_first_offset, batches }));
     }
-    Some(producers)
+    Ok(producers)
+}
+
+/// One producer in a snapshot, for those who look at the file and not at the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotProducer {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub coordinator_epoch: i32,
+    pub current_txn_first_offset: Option<i64>,
+    /// Milliseconds since 1970.
+    pub last_timestamp: i64,
+    /// Its last batch, if it wrote any: first sequence, last sequence, last offset, last offset minus first offset.
+    pub last_batch: Option<(i32, i32, i64, i32)>,
+}
+
+/// The producers in the bytes of a snapshot.
+pub fn snapshot_producers(bytes: &[u8]) -> Result<Vec<SnapshotProducer>, SnapshotProblem> {
+    let producers = parse_snapshot(bytes)?.into_iter().map(|(producer_id, entry)| SnapshotProducer {
+        producer_id,
+        producer_epoch: entry.producer_epoch,
+        coordinator_epoch: entry.coordinator_epoch,
+        current_txn_first_offset: entry.current_txn_first_offset,
+        last_timestamp: entry.last_timestamp,
+        last_batch: entry.batches.back().map(|batch| (batch.first_sequence(), batch.last_sequence, batch.last_offset, batch.offset_delta)),
+    });
+    Ok(producers.collect())
 }
 
 #[cfg(test)]
@@ -743,9 +788,9 @@ mod tests {
         let bytes = snapshot_bytes(&BTreeMap::from([(1000, entry.clone())]));
         let expected = "00011957e6770000000100000000000003e80002ffffffffffffffffffffffff00000000000001a205c02cf000000000ffffffffffffffff";
         assert_eq!(bytes.iter().map(|b| format!("{b:02x}")).collect::<String>(), expected);
-        assert_eq!(parse_snapshot(&bytes), Some(vec![(1000, entry)]));
+        assert_eq!(parse_snapshot(&bytes), Ok(vec![(1000, entry)]));
         for cut in 0..bytes.len() {
-            assert_eq!(parse_snapshot(&bytes[..cut]), None);
+            assert!(parse_snapshot(&bytes[..cut]).is_err());
         }
     }
 

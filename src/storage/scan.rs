@@ -15,7 +15,8 @@ const HEADER_CHUNK: usize = 8 * 1024;
 /// Bytes read at a time when all of the file is wanted.
 const BATCH_CHUNK: usize = 256 * 1024;
 
-struct Window<'a> {
+/// A part of a file in memory.
+pub(super) struct Window<'a> {
     file: &'a File,
     path: &'a Path,
     end: u64,
@@ -24,9 +25,14 @@ struct Window<'a> {
     chunk: usize,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// Of a file's first `end` bytes, `chunk` bytes at a time where no more are wanted.
+    pub(super) fn new(file: &'a File, path: &'a Path, end: u64, chunk: usize) -> Window<'a> {
+        Window { file, path, end, start: 0, buffer: Vec::new(), chunk }
+    }
+
     /// Up to `wanted` bytes from `position` on; fewer only at the end.
-    fn bytes(&mut self, position: u64, wanted: usize) -> Result<&[u8], StorageError> {
+    pub(super) fn bytes(&mut self, position: u64, wanted: usize) -> Result<&[u8], StorageError> {
         let available = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
         let wanted = wanted.min(available);
         let held = position >= self.start && position + wanted as u64 <= self.start + self.buffer.len() as u64;
@@ -57,7 +63,7 @@ pub(super) struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     pub(super) fn new(file: &'a File, path: &'a Path, position: u64, end: u64) -> Headers<'a> {
-        Headers { window: Window { file, path, end, start: 0, buffer: Vec::new(), chunk: HEADER_CHUNK }, position }
+        Headers { window: Window::new(file, path, end, HEADER_CHUNK), position }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Located>, StorageError> {
@@ -79,7 +85,7 @@ pub(super) struct WholeBatches<'a> {
 
 impl<'a> WholeBatches<'a> {
     pub(super) fn new(file: &'a File, path: &'a Path, position: u64, end: u64) -> WholeBatches<'a> {
-        WholeBatches { window: Window { file, path, end, start: 0, buffer: Vec::new(), chunk: BATCH_CHUNK }, position }
+        WholeBatches { window: Window::new(file, path, end, BATCH_CHUNK), position }
     }
 
     /// Where the next batch begins.

@@ -8,15 +8,19 @@
 //! Invariant: flags, plain results and their order are Kafka's. What goes beyond Kafka: errors in one line on standard error and a
 //! non-zero exit code, dry runs that are dry, names before patterns, JSON, tables on a terminal. `KAFKA_CLI_COMPAT=4.3` takes the
 //! differences in standard output and exit codes back.
-//! Invariant: tools use `client`, `protocol` and `common` only; the broker is another world.
+//! Invariant: tools use `client`, `protocol` and `common` only; those that work on a data directory without a broker also `storage`, `raft`
+//! and `metadata`. The broker is another world.
 
 mod args;
 mod connect;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
+mod coordinator_records;
+mod dump_log;
 mod exit;
 mod generate;
+mod java_json;
 mod links;
 mod names;
 mod output;
@@ -62,7 +66,7 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, topics::TOOL];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -11,13 +11,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &["common"]),
     ("storage", &["common", "protocol"]),
     ("raft", &["common", "protocol", "storage"]),
-    ("metadata", &["common", "protocol", "storage"]),
+    ("metadata", &["common", "protocol", "storage", "raft"]),
     ("client", &["common", "protocol"]),
     ("replication", &["common", "protocol", "storage", "metadata", "client"]),
     ("controller", &["common", "protocol", "metadata"]),
     ("coordinator", &["common", "protocol", "metadata"]),
     ("broker", &["common", "protocol", "storage", "raft", "metadata", "client", "replication", "controller", "coordinator"]),
-    ("tools", &["common", "protocol", "client"]),
+    ("tools", &["common", "protocol", "client", "storage", "raft", "metadata"]),
 ];
 
 fn root() -> &'static Path {

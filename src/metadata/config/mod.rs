@@ -21,6 +21,7 @@ use std::sync::LazyLock;
 
 pub use validator::Validator;
 pub use value::ConfigValue;
+pub(crate) use value::double_text;
 
 /// The type of a config's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

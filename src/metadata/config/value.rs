@@ -167,7 +167,7 @@ fn parse_double(text: &str) -> Option<f64> {
 }
 
 /// `Double.toString`: plain between a thousandth and ten million, else with an exponent; always with a fraction.
-fn double_text(value: f64) -> String {
+pub(crate) fn double_text(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -1,15 +1,13 @@
-//! The coordinators' records in `__consumer_offsets` and `__transaction_state`, as JSON.
+//! The coordinators' records that each of Kafka's formatters prints.
 //!
-//! A key starts with its type, a value with its version, both 16 bits. Records of another type than the formatter's, and types that are
-//! not known, are left out.
-//! Source: `CoordinatorRecordMessageFormatter` and its subclasses, the generated `CoordinatorRecordJsonConverters`.
+//! Records of another type than the formatter's, and types that are not known, are left out.
+//! Source: `CoordinatorRecordMessageFormatter` and its subclasses.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::formatter::FormatError;
-use crate::protocol::codec::Message;
-use crate::protocol::messages::*;
+use crate::tools::coordinator_records::{Coordinator, RecordType, split};
 
 /// Which records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,34 +18,11 @@ pub(super) enum Kind {
     TransactionLog,
 }
 
-/// A type of record: key and value to JSON, in a version.
-struct RecordType {
-    key: fn(Bytes) -> Result<Value, FormatError>,
-    value: fn(Bytes, i16) -> Result<Value, FormatError>,
-}
-
-fn body<M: Message>(bytes: Bytes, version: i16) -> Result<Value, FormatError> {
-    let message = M::from_bytes(bytes, version).map_err(|error| FormatError::new(error.to_string()))?;
-    Ok(message.to_json(version))
-}
-
-fn record_type<K: Message, V: Message>() -> Option<RecordType> {
-    Some(RecordType { key: |bytes| body::<K>(bytes, 0), value: body::<V> })
-}
-
 impl Kind {
     fn record_type(self, number: i16) -> Option<RecordType> {
         match (self, number) {
-            (Kind::Offsets, 0) => record_type::<LegacyOffsetCommitKey, LegacyOffsetCommitValue>(),
-            (Kind::Offsets, 1) => record_type::<OffsetCommitKey, OffsetCommitValue>(),
-            (Kind::GroupMetadata, 2) => record_type::<GroupMetadataKey, GroupMetadataValue>(),
-            (Kind::ShareGroup, 10) => record_type::<ShareGroupMemberMetadataKey, ShareGroupMemberMetadataValue>(),
-            (Kind::ShareGroup, 11) => record_type::<ShareGroupMetadataKey, ShareGroupMetadataValue>(),
-            (Kind::ShareGroup, 12) => record_type::<ShareGroupTargetAssignmentMetadataKey, ShareGroupTargetAssignmentMetadataValue>(),
-            (Kind::ShareGroup, 13) => record_type::<ShareGroupTargetAssignmentMemberKey, ShareGroupTargetAssignmentMemberValue>(),
-            (Kind::ShareGroup, 14) => record_type::<ShareGroupCurrentMemberAssignmentKey, ShareGroupCurrentMemberAssignmentValue>(),
-            (Kind::ShareGroup, 15) => record_type::<ShareGroupStatePartitionMetadataKey, ShareGroupStatePartitionMetadataValue>(),
-            (Kind::TransactionLog, 0) => record_type::<TransactionLogKey, TransactionLogValue>(),
+            (Kind::Offsets, 0 | 1) | (Kind::GroupMetadata, 2) | (Kind::ShareGroup, 10..=15) => Coordinator::Group.record_type(number),
+            (Kind::TransactionLog, _) => Coordinator::Transaction.record_type(number),
             _ => None,
         }
     }
@@ -80,15 +55,11 @@ impl Kind {
     }
 }
 
-/// The 16 bits in front, and the rest.
-fn split(bytes: &Bytes) -> Option<(i16, Bytes)> {
-    let (number, _) = bytes.split_first_chunk::<2>()?;
-    Some((i16::from_be_bytes(*number), bytes.slice(2..)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::codec::Message;
+    use crate::protocol::messages::*;
 
     fn versioned<M: Message>(number: i16, version: i16, message: &M) -> Bytes {
         [&number.to_be_bytes()[..], &message.to_bytes(version).unwrap()].concat().into()
