@@ -21,6 +21,7 @@ use ottla::protocol::messages::{
     ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
 };
 
+use crate::broker::transactions::Producer;
 use crate::broker::{Broker, Connection, batch, data_dir};
 
 const GROUP: &str = "g";
@@ -44,7 +45,12 @@ fn prepare(broker: &Broker, records: usize) -> Connection {
     let values: Vec<String> = (0..records).map(|at| format!("value {at}")).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     assert_eq!(connection.produce("t", 0, batch(&values), -1).error_code, 0);
-    let config = AlterableConfig { name: "share.auto.offset.reset".to_owned(), value: Some("earliest".to_owned()), ..Default::default() };
+    set_group_config(&mut connection, "share.auto.offset.reset", "earliest");
+    connection
+}
+
+fn set_group_config(connection: &mut Connection, name: &str, value: &str) {
+    let config = AlterableConfig { name: name.to_owned(), value: Some(value.to_owned()), ..Default::default() };
     let resource = AlterConfigsResource {
         resource_type: GROUP_RESOURCE,
         resource_name: GROUP.to_owned(),
@@ -53,7 +59,6 @@ fn prepare(broker: &Broker, records: usize) -> Connection {
     };
     let altered = connection.call(&IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() }, 1);
     assert_eq!(altered.responses[0].error_code, 0, "{:?}", altered.responses[0].error_message);
-    connection
 }
 
 /// A member of the group that reads `t`.
@@ -260,6 +265,35 @@ fn what_was_accepted_stays_so_after_a_kill() {
     assert_eq!(b.acknowledge(8, 9, ACCEPT), ErrorCode::None);
     let described = describe(&mut b.connection).expect("a partition");
     assert_eq!(described.lag, 0);
+}
+
+#[test]
+fn a_group_that_reads_committed_records_acquires_no_others() {
+    let (_keep, dir) = data_dir();
+    let broker = start(&dir);
+    let mut connection = prepare(&broker, 2);
+    set_group_config(&mut connection, "share.isolation.level", "read_committed");
+    let mut producer = Producer::new(&mut connection, "a-transaction", true);
+    // 2 and its marker 3, 4 and its marker 5, 6.
+    for (value, commit) in [("aborted", false), ("committed", true)] {
+        assert_eq!(producer.send("t", 0, value), ErrorCode::None);
+        producer.finish(commit);
+    }
+    assert_eq!(producer.send("t", 0, "still open"), ErrorCode::None);
+    let mut a = Member::join(&broker, "a");
+    // Markers are acquired as other offsets are; a client finds no records there and says so.
+    let mut found = a.fetch(20);
+    while found.last().is_none_or(|(_, last, _)| *last < 5) {
+        found.extend(a.fetch(20));
+    }
+    assert_eq!(found, [(0, 1, 1), (3, 5, 1)]);
+    assert_eq!(a.acknowledge(0, 1, ACCEPT), ErrorCode::None);
+    let request = a.fetch_request(20);
+    a.connection.send(&request, 2);
+    producer.finish(true);
+    let response = a.connection.receive::<ShareFetchRequest>(2).expect("an answer");
+    let first = acquired(&response.responses[0].partitions[0]).remove(0);
+    assert_eq!((first.0, first.2), (6, 1));
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod metrics;
 mod quotas;
 mod restart;
 mod start;
-mod transactions;
+pub(crate) mod transactions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

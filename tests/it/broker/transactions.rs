@@ -27,7 +27,7 @@ fn batch_of_now(mut builder: BatchBuilder, value: &str) -> Bytes {
 }
 
 /// A producer's side of the protocol, by hand.
-struct Producer<'a> {
+pub(crate) struct Producer<'a> {
     connection: &'a mut Connection,
     id: &'static str,
     producer_id: i64,
@@ -38,7 +38,7 @@ struct Producer<'a> {
 }
 
 impl<'a> Producer<'a> {
-    fn new(connection: &'a mut Connection, id: &'static str, bumps_epoch: bool) -> Producer<'a> {
+    pub(crate) fn new(connection: &'a mut Connection, id: &'static str, bumps_epoch: bool) -> Producer<'a> {
         let find = FindCoordinatorRequest { key_type: 1, coordinator_keys: vec![id.to_owned()], ..Default::default() };
         assert_eq!(connection.call(&find, 5).coordinators[0].error_code, 0);
         let mut producer = Producer { connection, id, producer_id: -1, epoch: -1, sequence: 0, bumps_epoch };
@@ -75,7 +75,7 @@ impl<'a> Producer<'a> {
     }
 
     /// Produces one record, again while the transaction before is being completed.
-    fn send(&mut self, topic: &str, partition: i32, value: &str) -> ErrorCode {
+    pub(crate) fn send(&mut self, topic: &str, partition: i32, value: &str) -> ErrorCode {
         let builder = BatchBuilder::new(Compression::None).producer(self.producer_id, self.epoch, self.sequence).transactional(true);
         let mut request = produce_request(topic, partition, batch_of_now(builder, value), -1);
         request.transactional_id = Some(self.id.to_owned());
@@ -102,7 +102,7 @@ impl<'a> Producer<'a> {
     }
 
     /// Ends the transaction and takes over the next epoch.
-    fn finish(&mut self, commit: bool) {
+    pub(crate) fn finish(&mut self, commit: bool) {
         let response = self.end(commit);
         assert_eq!(ErrorCode::from_code(response.error_code), ErrorCode::None);
         if self.bumps_epoch {
