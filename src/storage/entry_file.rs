@@ -33,9 +33,14 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         Ok(EntryFile { path, file: None, written: len, cached_from: len, cache: Vec::new() })
     }
 
+    /// A file that is not there yet; it is created with the first entries, or when someone asks for it.
+    pub(super) fn missing(path: PathBuf) -> EntryFile<SIZE> {
+        EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new() }
+    }
+
     /// A new, empty file.
     pub(super) fn create(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
-        let mut created = EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new() };
+        let mut created = EntryFile::missing(path);
         let path = created.path.clone();
         fs::set_len(created.file()?, &path, 0)?;
         Ok(created)

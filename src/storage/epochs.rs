@@ -21,9 +21,13 @@ pub(super) struct LeaderEpochs {
 }
 
 impl LeaderEpochs {
+    /// Of a log that has no file yet.
+    pub(super) fn new(dir: &Path) -> LeaderEpochs {
+        LeaderEpochs { entries: Vec::new(), path: dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT), is_unwritten: false }
+    }
+
     pub(super) fn load(dir: &Path) -> Result<LeaderEpochs, StorageError> {
-        let path = dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT);
-        let mut epochs = LeaderEpochs { entries: Vec::new(), path, is_unwritten: false };
+        let mut epochs = LeaderEpochs::new(dir);
         for (epoch, start_offset) in checkpoint::read_epochs(&epochs.path)? {
             epochs.insert(epoch, start_offset);
         }
@@ -163,7 +167,7 @@ mod tests {
         epochs.assign(3, 15);
         assert_eq!(epochs.entries(), [(2, 10), (3, 15)]);
         let (path, content) = epochs.unwritten().expect("news");
-        fs::write_all_atomically(&[(path, content)]).expect("written");
+        fs::write_all_atomically(&[(path, content)], &[]).expect("written");
         epochs.written();
         assert_eq!(epochs.unwritten(), None);
         assert_eq!(LeaderEpochs::load(dir.path()).expect("loaded").entries(), epochs.entries());

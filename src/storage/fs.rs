@@ -43,22 +43,26 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError>
     rename(&tmp, path)
 }
 
-/// Replaces several files' contents, each as [`write_atomically`] does, in the time that one of them takes.
-pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)]) -> Result<(), StorageError> {
+/// Replaces several files' contents, each as [`write_atomically`] does, in the time that one of them takes; `written` are files that only
+/// lack the sync.
+pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)], written: &[PathBuf]) -> Result<(), StorageError> {
     let tmp: Vec<PathBuf> = files.iter().map(|(path, _)| with_suffix(path, ".tmp")).collect();
     for ((_, content), tmp) in files.iter().zip(&tmp) {
         write(tmp, content)?;
     }
-    sync_together(&tmp)?;
+    sync_together(&tmp.iter().chain(written).collect::<Vec<_>>())?;
     let mut dirs: Vec<&Path> = Vec::new();
+    for path in files.iter().map(|(path, _)| path).chain(written) {
+        dirs.extend(path.parent().filter(|parent| !parent.as_os_str().is_empty() && !dirs.contains(parent)));
+    }
     for ((path, _), tmp) in files.iter().zip(&tmp) {
         rename_unsynced(tmp, path)?;
-        dirs.extend(path.parent().filter(|parent| !parent.as_os_str().is_empty() && !dirs.contains(parent)));
     }
     sync_together(&dirs)
 }
 
-/// Syncs files and directories at the same time: a file system with a journal commits once for all syncs that come together.
+/// Syncs files and directories at the same time: a file system with a journal commits once for all syncs that come together. Those that
+/// are gone by then are no error.
 pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
     const THREADS: usize = 8;
     for path in paths {
@@ -71,7 +75,10 @@ pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
         let (paths, sender) = (Arc::clone(&paths), sender);
         move || {
             while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let synced = File::open(path).and_then(|file| file.sync_all()).map_err(failed(path));
+                let synced = match File::open(path).and_then(|file| file.sync_all()) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
+                    _ => Ok(()),
+                };
                 let _ = sender.send(synced);
             }
         }
@@ -129,6 +136,17 @@ pub fn rename_unsynced(from: &Path, to: &Path) -> Result<(), StorageError> {
 pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     faults::check(dir)?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+}
+
+/// Creates a directory, with those above it; false when it is there already.
+pub fn create_dir(dir: &Path) -> Result<bool, StorageError> {
+    faults::check(dir)?;
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir).map(|()| true).map_err(failed(dir)),
+        Err(error) => Err(StorageError::new(dir, error)),
+    }
 }
 
 pub fn create_dir_all(dir: &Path) -> Result<(), StorageError> {

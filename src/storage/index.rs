@@ -21,6 +21,10 @@ impl OffsetIndex {
         Ok(OffsetIndex { base_offset, max_entries: max_bytes.max(0) as usize / ENTRY_SIZE, file })
     }
 
+    pub(super) fn missing(path: PathBuf, base_offset: i64, max_bytes: i32) -> OffsetIndex {
+        OffsetIndex { base_offset, max_entries: max_bytes.max(0) as usize / ENTRY_SIZE, file: EntryFile::missing(path) }
+    }
+
     fn parse(&self, entry: &[u8; ENTRY_SIZE]) -> (i64, u64) {
         let (offset, position) = entry.split_at(4);
         let offset = i32::from_be_bytes(offset.try_into().expect("four bytes"));

@@ -38,6 +38,22 @@ pub(super) struct Loaded {
     pub(super) epochs: LeaderEpochs,
 }
 
+/// A log in a directory that was created just now: nothing needs to be looked for.
+pub(super) fn begin(options: &LogOptions) -> Loaded {
+    let base_offset = options.log_start_offset;
+    let segment = Segment::begin(&options.dir, base_offset, &options.config, options.clock.now_ms());
+    let mut producers = ProducerState::new(&options.dir, options.topic_partition.clone(), options.producer_id_expiration_ms);
+    producers.set_map_end_offset(base_offset);
+    Loaded {
+        segments: Segments::from([(base_offset, Arc::new(segment))]),
+        log_start_offset: base_offset,
+        recovery_point: options.recovery_point.min(base_offset),
+        log_end_offset: base_offset,
+        producers,
+        epochs: LeaderEpochs::new(&options.dir),
+    }
+}
+
 /// Opens the log in `options.dir`, which exists.
 pub(super) fn load(options: &LogOptions) -> Result<Loaded, StorageError> {
     Loader { options, now_ms: options.clock.now_ms() }.load()
@@ -54,16 +70,13 @@ impl Loader<'_> {
     }
 
     fn new_producer_state(&self) -> Result<ProducerState, StorageError> {
-        ProducerState::new(self.dir(), self.options.topic_partition.clone(), self.options.producer_id_expiration_ms)
+        ProducerState::open(self.dir(), self.options.topic_partition.clone(), self.options.producer_id_expiration_ms)
     }
 
     fn load(&self) -> Result<Loaded, StorageError> {
-        // Of a thousand new partitions each is looked at once and no more.
-        let found = fs::list(self.dir())?;
-        let is_empty = found.is_empty();
-        self.finish_swaps(found)?;
+        self.finish_swaps(fs::list(self.dir())?)?;
         let mut epochs = LeaderEpochs::load(self.dir())?;
-        let mut segments = if is_empty { Segments::new() } else { self.open_segments(&mut epochs)? };
+        let mut segments = self.open_segments(&mut epochs)?;
         if !self.options.had_clean_shutdown {
             self.recover_unflushed(&mut segments, &mut epochs)?;
         }
@@ -84,7 +97,7 @@ impl Loader<'_> {
         }
         if segments.is_empty() {
             let base_offset = self.options.log_start_offset;
-            let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, true, "")?;
+            let segment = Segment::begin(self.dir(), base_offset, &self.options.config, self.now_ms);
             segments.insert(base_offset, Arc::new(segment));
         }
         let recovery_point = match log_end_offset {

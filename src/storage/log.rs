@@ -73,7 +73,7 @@ pub struct LogOptions {
     /// The partition's directory; created when missing.
     pub dir: PathBuf,
     pub topic_partition: TopicPartition,
-    /// Written to `partition.metadata`, before the first record, when that file is missing; None leaves it alone.
+    /// Written to `partition.metadata` when that file is missing; None leaves it alone.
     pub topic_id: Option<Uuid>,
     /// A record counts only once [`Log::flush`] has returned (the metadata log), so what must be durable before it can wait until then.
     pub records_count_when_flushed: bool,
@@ -125,8 +125,8 @@ pub struct Log {
     clock: Arc<dyn Clock>,
     dir_health: Arc<DirHealth>,
     topic_id: OnceLock<Uuid>,
-    /// `partition.metadata` is still to be written. Locked after `epochs`.
-    topic_id_is_unwritten: Mutex<bool>,
+    /// A crash of the machine could still take what `partition.metadata` says. Locked after `epochs`.
+    topic_id_is_unsynced: Mutex<bool>,
     records_count_when_flushed: bool,
     config: RwLock<Arc<LogConfig>>,
     closed: AtomicBool,
@@ -145,10 +145,15 @@ impl Log {
     }
 
     fn open_inner(options: &LogOptions) -> Result<Log, StorageError> {
-        fs::create_dir_all(&options.dir)?;
-        let found_id = partition_metadata::read(&options.dir)?;
-        let topic_id = found_id.or(options.topic_id);
-        let loaded = loader::load(options)?;
+        let is_new = fs::create_dir(&options.dir)?;
+        let found_id = if is_new { None } else { partition_metadata::read(&options.dir)? };
+        let given_id = options.topic_id.filter(|_| found_id.is_none());
+        if let Some(topic_id) = given_id {
+            // At once, because Apache Kafka takes a partition without it for a stray one.
+            partition_metadata::write(&options.dir, topic_id)?;
+        }
+        let topic_id = found_id.or(given_id);
+        let loaded = if is_new { loader::begin(options) } else { loader::load(options)? };
         let (&active_base_offset, active) = loaded.segments.iter().next_back().expect("loading leaves an active segment");
         let log_end =
             OffsetMetadata { offset: loaded.log_end_offset, segment_base_offset: active_base_offset, position: active.size_bytes() };
@@ -158,7 +163,7 @@ impl Log {
             clock: options.clock.clone(),
             dir_health: options.dir_health.clone(),
             topic_id: topic_id.map_or_else(OnceLock::new, OnceLock::from),
-            topic_id_is_unwritten: Mutex::new(topic_id != found_id),
+            topic_id_is_unsynced: Mutex::new(given_id.is_some()),
             records_count_when_flushed: options.records_count_when_flushed,
             config: RwLock::new(options.config.clone()),
             closed: AtomicBool::new(false),
@@ -206,6 +211,10 @@ impl Log {
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn topic_id_is_unsynced(&self) -> MutexGuard<'_, bool> {
+        self.topic_id_is_unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn segments(&self) -> RwLockReadGuard<'_, Segments> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,17 +245,19 @@ impl Log {
         &self.topic_partition
     }
 
-    /// The id in `partition.metadata`, or what will be there with the first record.
+    /// The id in `partition.metadata`.
     pub fn topic_id(&self) -> Option<Uuid> {
         self.topic_id.get().copied()
     }
 
     /// Gives a log without topic id this one: a crash came before its first record.
-    pub(super) fn adopt_topic_id(&self, topic_id: Uuid) {
-        let _epochs = self.epochs();
+    pub(super) fn adopt_topic_id(&self, topic_id: Uuid) -> Result<(), StorageError> {
+        let mut unsynced = self.topic_id_is_unsynced();
         if self.topic_id.set(topic_id).is_ok() {
-            *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.dir_health.note(partition_metadata::write(&self.dir(), topic_id))?;
+            *unsynced = true;
         }
+        Ok(())
     }
 
     pub fn dir(&self) -> PathBuf {

@@ -25,12 +25,16 @@ use super::fs;
 use super::log::{Log, LogOptions, parse_topic_partition_name};
 use super::meta_properties::MetaProperties;
 
+mod by_partition;
 mod cleaning;
 mod moves;
+mod partitions;
 
+use by_partition::{Hosted, LogsByPartition};
 pub use cleaning::CleanerMetrics;
 use cleaning::Cleaners;
 pub use moves::{FutureReplica, MoveError};
+use partitions::set_aside_name;
 
 /// The metadata log's directory, which is not one of the partitions here.
 pub const CLUSTER_METADATA_DIR: &str = "__cluster_metadata-0";
@@ -94,19 +98,20 @@ struct Dir {
     had_clean_shutdown: bool,
     /// Every log of the directory was loaded, so a clean stop may say so.
     loaded: AtomicBool,
-    /// The recovery points and so on of deleted partitions are still in the checkpoints.
-    checkpoints_are_stale: AtomicBool,
+    /// Partitions that were deleted or moved away since the checkpoints were written, which still tell their recovery points and so on.
+    gone: Mutex<BTreeSet<TopicPartition>>,
+    /// Directories of partitions were renamed, and that is not synced.
+    renames_are_unsynced: AtomicBool,
     /// The checkpoints as they were last written, by file name.
     written_checkpoints: Mutex<BTreeMap<&'static str, String>>,
     /// Held open for the lock on it.
     lock: Mutex<Option<File>>,
 }
 
-#[derive(Clone)]
-struct Hosted {
-    /// Index of the directory.
-    dir: usize,
-    log: Arc<Log>,
+impl Dir {
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All log directories. Shared as `Arc<LogDirs>`.
@@ -115,11 +120,15 @@ pub struct LogDirs {
     cluster_id: String,
     previous_broker_epoch: i64,
     dirs: Vec<Dir>,
-    logs: RwLock<BTreeMap<TopicPartition, Hosted>>,
+    logs: RwLock<LogsByPartition>,
     /// Directories of deleted partitions and when they may go, ms.
     deleted: Mutex<Vec<(i64, PathBuf)>>,
     /// Replicas on their way to another directory; see [`moves`]. Locked after `logs`.
-    futures: Mutex<BTreeMap<TopicPartition, Hosted>>,
+    futures: Mutex<LogsByPartition>,
+    /// Logs whose `partition.metadata` is not synced.
+    new_logs: Mutex<Vec<Arc<Log>>>,
+    /// The directory that a replica is to be created in when it comes, by index.
+    preferred: Mutex<BTreeMap<TopicPartition, usize>>,
     cleaners: Cleaners,
 }
 
@@ -148,7 +157,8 @@ impl LogDirs {
                         health,
                         had_clean_shutdown: false,
                         loaded: AtomicBool::new(false),
-                        checkpoints_are_stale: AtomicBool::new(false),
+                        gone: Mutex::default(),
+                        renames_are_unsynced: AtomicBool::new(false),
                         written_checkpoints: Mutex::default(),
                         lock: Mutex::new(None),
                     });
@@ -173,15 +183,17 @@ impl LogDirs {
             logs: RwLock::default(),
             deleted: Mutex::default(),
             futures: Mutex::default(),
+            new_logs: Mutex::default(),
+            preferred: Mutex::default(),
             cleaners: Cleaners::default(),
         })
     }
 
-    fn hosted(&self) -> RwLockReadGuard<'_, BTreeMap<TopicPartition, Hosted>> {
+    fn hosted(&self) -> RwLockReadGuard<'_, LogsByPartition> {
         self.logs.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hosted_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<TopicPartition, Hosted>> {
+    fn hosted_mut(&self) -> RwLockWriteGuard<'_, LogsByPartition> {
         self.logs.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,7 +312,7 @@ impl LogDirs {
         for (path, topic_partition) in futures {
             let options = self.log_options(dir, path, &topic_partition, config(&topic_partition.topic));
             let log = Log::open(LogOptions { had_clean_shutdown: dir.had_clean_shutdown, ..options })?;
-            self.futures.lock().unwrap_or_else(PoisonError::into_inner).insert(topic_partition, Hosted { dir: index, log: Arc::new(log) });
+            self.futures().insert(topic_partition, Hosted { dir: index, log: Arc::new(log) });
         }
         Ok(())
     }
@@ -332,81 +344,9 @@ impl LogDirs {
         logs.iter().filter(|(_, hosted)| hosted.dir == dir).map(|(tp, hosted)| (tp.clone(), hosted.log.clone())).collect()
     }
 
-    /// The log of a partition, created when it is missing, in `directory` when that id names an online directory, else in the online one with the fewest logs.
-    pub fn create(
-        &self,
-        topic_partition: &TopicPartition,
-        topic_id: Uuid,
-        directory: Option<Uuid>,
-        config: Arc<LogConfig>,
-    ) -> Result<Arc<Log>, LogDirsError> {
-        let mut logs = self.hosted_mut();
-        if let Some(hosted) = logs.get(topic_partition) {
-            self.dirs[hosted.dir].health.check()?;
-            return match hosted.log.topic_id() {
-                Some(found) if found != topic_id => {
-                    Err(LogDirsError::InconsistentTopicId { topic_partition: topic_partition.clone(), found, wanted: topic_id })
-                }
-                Some(_) => Ok(hosted.log.clone()),
-                None => {
-                    hosted.log.adopt_topic_id(topic_id);
-                    Ok(hosted.log.clone())
-                }
-            };
-        }
-        let online = || (0..self.dirs.len()).filter(|&index| self.dirs[index].health.is_online());
-        let wanted = directory.and_then(|id| online().find(|&index| self.dirs[index].id == id));
-        let emptiest = || online().min_by_key(|&index| logs.values().filter(|hosted| hosted.dir == index).count());
-        let index = wanted.or_else(emptiest).ok_or(LogDirsError::AllOffline)?;
-        let dir = &self.dirs[index];
-        if dir.checkpoints_are_stale.load(Ordering::Acquire) {
-            // Else a crash could lend the old partition's recovery point to the new one.
-            drop(logs);
-            self.checkpoint_dir(index);
-            logs = self.hosted_mut();
-        }
-        let path = dir.path.join(topic_partition.to_string());
-        let had_clean_shutdown = !fs::exists(&path);
-        let options = LogOptions { topic_id: Some(topic_id), had_clean_shutdown, ..self.log_options(dir, path, topic_partition, config) };
-        let log = Arc::new(Log::open(options)?);
-        logs.insert(topic_partition.clone(), Hosted { dir: index, log: log.clone() });
-        Ok(log)
-    }
-
     /// Which directory holds the log of a partition.
     pub fn directory_of(&self, topic_partition: &TopicPartition) -> Option<Uuid> {
         self.hosted().get(topic_partition).map(|hosted| self.dirs[hosted.dir].id)
-    }
-
-    /// Takes the log away at once (directory renamed `…-delete`); its files are removed by [`LogDirs::remove_deleted`] after `file.delete.delay.ms`.
-    pub fn delete(&self, topic_partition: &TopicPartition) -> Result<(), LogDirsError> {
-        if let Some((hosted, path)) = self.set_aside(topic_partition, DELETE_DIR_SUFFIX)? {
-            let due_ms = self.options.clock.now_ms().saturating_add(hosted.log.config().file_delete_delay_ms);
-            self.deleted().push((due_ms, path));
-        }
-        Ok(())
-    }
-
-    /// Sets a log aside whose topic or replica the cluster does not know (directory renamed `…-stray`).
-    pub fn mark_stray(&self, topic_partition: &TopicPartition) -> Result<(), LogDirsError> {
-        self.set_aside(topic_partition, STRAY_DIR_SUFFIX).map(|_| ())
-    }
-
-    fn set_aside(&self, topic_partition: &TopicPartition, suffix: &str) -> Result<Option<(Hosted, PathBuf)>, LogDirsError> {
-        if let Err(error) = self.cancel_move(topic_partition) {
-            tracing::warn!(%topic_partition, %error, "a replica on its way could not be removed");
-        }
-        let Some(hosted) = self.hosted_mut().remove(topic_partition) else { return Ok(None) };
-        let dir = &self.dirs[hosted.dir];
-        dir.health.check()?;
-        dir.checkpoints_are_stale.store(true, Ordering::Release);
-        let log = hosted.log.clone();
-        let _paused = log.cleaning().abort_and_pause();
-        let path = dir.path.join(set_aside_name(topic_partition, suffix));
-        let from = hosted.log.dir();
-        hosted.log.mark_closed(path.clone());
-        dir.health.note(fs::rename(&from, &path))?;
-        Ok(Some((hosted, path)))
     }
 
     /// Takes a directory offline after an I/O error; its logs vanish from [`LogDirs::log`].
@@ -419,28 +359,6 @@ impl LogDirs {
     /// Forgets idle producers (`producer.id.expiration.check.interval.ms`).
     pub fn remove_expired_producers(&self) {
         self.logs().iter().for_each(|log| log.remove_expired_producers());
-    }
-
-    /// Unlinks deleted segments and partitions whose delay is over. Call about once a second.
-    pub fn remove_deleted(&self) {
-        for log in self.logs() {
-            if let Err(error) = log.remove_deleted_files() {
-                tracing::warn!(%error, "cannot remove a deleted segment");
-            }
-        }
-        let now_ms = self.options.clock.now_ms();
-        let due: Vec<PathBuf> = self.deleted().extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect();
-        for path in due {
-            if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::warn!(%error, "cannot remove a deleted partition");
-            }
-        }
-        for (index, dir) in self.dirs.iter().enumerate() {
-            if dir.checkpoints_are_stale.load(Ordering::Acquire) {
-                self.checkpoint_dir(index);
-            }
-        }
-        self.checkpoint_truncated();
     }
 
     /// Flushes what a roll left to be flushed, and logs whose `flush.ms` is over (`log.flush.scheduler.interval.ms`).
@@ -470,7 +388,7 @@ impl LogDirs {
     }
 
     fn checkpoint_dir(&self, index: usize) {
-        self.dirs[index].checkpoints_are_stale.store(false, Ordering::Release);
+        self.dirs[index].gone().clear();
         self.checkpoint_dir_offsets(index);
         self.checkpoint_dir_high_watermarks(index);
         self.checkpoint_dir_cleaned(index);
@@ -514,6 +432,7 @@ impl LogDirs {
     fn shutdown_dir(&self, index: usize, broker_epoch: i64) {
         let dir = &self.dirs[index];
         if dir.health.is_online() {
+            self.sync_new(index);
             let logs = self.logs_in(index);
             let futures = self.future_replicas().into_iter().filter(|future| future.log.dir().parent() == Some(&dir.path));
             let logs: Vec<_> = logs.into_iter().chain(futures.map(|future| (future.topic_partition, future.log))).collect();
@@ -569,7 +488,8 @@ fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64),
         health: Arc::default(),
         had_clean_shutdown: clean_shutdown.is_some(),
         loaded: AtomicBool::new(false),
-        checkpoints_are_stale: AtomicBool::new(false),
+        gone: Mutex::default(),
+        renames_are_unsynced: AtomicBool::new(false),
         written_checkpoints: Mutex::default(),
         lock: Mutex::new(Some(lock)),
     };
@@ -585,243 +505,5 @@ pub fn java_date(now_ms: i64) -> String {
     time.strftime("%a %b %d %H:%M:%S UTC %Y").to_string()
 }
 
-/// `<topic>-<partition>.<32 hex digits><suffix>`, the topic cut so that it fits a file name.
-fn set_aside_name(topic_partition: &TopicPartition, suffix: &str) -> String {
-    let mut random = Random::from_entropy();
-    let unique = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
-    let rest = format!("-{}.{unique}{suffix}", topic_partition.partition);
-    let topic = &topic_partition.topic;
-    // Topic names are ASCII; a foreign one is cut where it may be.
-    let cut = (0..=topic.len().min(255 - rest.len())).rev().find(|&at| topic.is_char_boundary(at)).unwrap_or(0);
-    format!("{}{rest}", &topic[..cut])
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::common::clock::ManualClock;
-    use crate::storage::log::tests::{START_MS, plain_batch, produce};
-
-    struct Node {
-        dirs: Vec<tempfile::TempDir>,
-        clock: Arc<ManualClock>,
-    }
-
-    impl Node {
-        fn new(count: u64) -> Node {
-            let dirs: Vec<_> = (0..count).map(|_| tempfile::tempdir().expect("temporary directory")).collect();
-            for (n, dir) in dirs.iter().enumerate() {
-                let directory_id = Some(Uuid::from_u128(1000 + n as u128));
-                let properties = MetaProperties { cluster_id: "cluster".to_owned(), node_id: 1, directory_id };
-                properties.write(dir.path(), &java_date(0)).expect("written");
-            }
-            Node { dirs, clock: Arc::new(ManualClock::new(START_MS)) }
-        }
-
-        fn options(&self) -> LogDirsOptions {
-            LogDirsOptions {
-                dirs: self.dirs.iter().map(|dir| dir.path().to_owned()).collect(),
-                node_id: 1,
-                clock: self.clock.clone(),
-                recovery_threads_per_data_dir: 2,
-                producer_id_expiration_ms: 86_400_000,
-            }
-        }
-
-        fn start(&self) -> LogDirs {
-            let dirs = LogDirs::open(self.options()).expect("opened");
-            dirs.load(&|_| Arc::new(LogConfig::default()));
-            dirs
-        }
-
-        fn create(&self, dirs: &LogDirs, partition: i32) -> Arc<Log> {
-            dirs.create(&tp(partition), Uuid::from_u128(5), None, Arc::new(LogConfig::default())).expect("created")
-        }
-    }
-
-    fn tp(partition: i32) -> TopicPartition {
-        TopicPartition::new("t", partition)
-    }
-
-    #[test]
-    fn logs_survive_clean_and_unclean_stops() {
-        let node = Node::new(2);
-        let dirs = node.start();
-        assert_eq!((dirs.cluster_id(), dirs.previous_broker_epoch()), ("cluster", -1));
-        for partition in 0..4 {
-            produce(&node.create(&dirs, partition), &plain_batch(START_MS, &["a", "b"]));
-        }
-        dirs.shutdown(42);
-        drop(dirs);
-        let checkpoint = fs::read(&node.dirs[0].path().join(RECOVERY_POINT_CHECKPOINT)).expect("read");
-        assert_eq!(checkpoint, b"0\n2\nt 0 2\nt 2 2\n");
-        let marker = fs::read(&node.dirs[1].path().join(CLEAN_SHUTDOWN_FILE)).expect("read");
-        assert_eq!(marker, br#"{"version":0,"brokerEpoch":42}"#);
-
-        let dirs = node.start();
-        assert_eq!(dirs.previous_broker_epoch(), 42);
-        assert!(dirs.had_clean_shutdown(node.dirs[0].path()));
-        assert!(!fs::exists(&node.dirs[0].path().join(CLEAN_SHUTDOWN_FILE)));
-        assert_eq!(dirs.logs().len(), 4);
-        let log = dirs.log(&tp(3)).expect("loaded");
-        assert_eq!((log.log_end_offset(), log.high_watermark(), log.topic_id()), (2, 2, Some(Uuid::from_u128(5))));
-        produce(&log, &plain_batch(START_MS, &["c"]));
-        drop((dirs, log));
-
-        let dirs = node.start();
-        assert_eq!((dirs.previous_broker_epoch(), dirs.had_clean_shutdown(node.dirs[0].path())), (-1, false));
-        assert_eq!(dirs.log(&tp(3)).expect("recovered").log_end_offset(), 3);
-    }
-
-    #[test]
-    fn a_partition_goes_to_the_directory_asked_for_or_the_emptiest() {
-        let node = Node::new(2);
-        let dirs = node.start();
-        let second = Uuid::from_u128(1001);
-        let config = || Arc::new(LogConfig::default());
-        dirs.create(&tp(0), Uuid::from_u128(5), Some(second), config()).expect("created");
-        assert_eq!(dirs.directory_of(&tp(0)), Some(second));
-        node.create(&dirs, 1);
-        assert_eq!(dirs.directory_of(&tp(1)), Some(Uuid::from_u128(1000)));
-        let again = dirs.create(&tp(0), Uuid::from_u128(5), None, config()).expect("the same");
-        assert!(Arc::ptr_eq(&again, &dirs.log(&tp(0)).expect("known")));
-        let other = dirs.create(&tp(0), Uuid::from_u128(6), None, config());
-        assert!(matches!(other, Err(LogDirsError::InconsistentTopicId { .. })));
-    }
-
-    #[test]
-    fn a_deleted_partition_can_be_created_anew_at_once() {
-        let node = Node::new(1);
-        let dirs = node.start();
-        produce(&node.create(&dirs, 0), &plain_batch(START_MS, &["old"]));
-        let old = dirs.log(&tp(0)).expect("known");
-        dirs.delete(&tp(0)).expect("deleted");
-        assert!(dirs.log(&tp(0)).is_none());
-        assert!(old.append_as_leader(&plain_batch(START_MS, &["late"]), 0, crate::storage::log::AppendOrigin::Client).is_err());
-        assert_eq!(node.create(&dirs, 0).log_end_offset(), 0);
-        let set_aside = || {
-            let paths = fs::list(node.dirs[0].path()).expect("listed");
-            paths.iter().filter(|path| path.to_str().is_some_and(|path| path.ends_with(DELETE_DIR_SUFFIX))).count()
-        };
-        dirs.remove_deleted();
-        assert_eq!(set_aside(), 1);
-        drop(dirs);
-        let dirs = node.start();
-        assert_eq!(dirs.logs().len(), 1);
-        node.clock.advance(60_000);
-        dirs.remove_deleted();
-        assert_eq!(set_aside(), 0);
-    }
-
-    #[test]
-    fn an_io_error_takes_one_directory_offline() {
-        let node = Node::new(2);
-        let dirs = node.start();
-        (0..4).for_each(|partition| drop(node.create(&dirs, partition)));
-        let log = dirs.log(&tp(0)).expect("known");
-        fs::faults::fail_after(0);
-        let failed = log.append_as_leader(&plain_batch(START_MS, &["a"]), 0, crate::storage::log::AppendOrigin::Client);
-        fs::faults::clear();
-        assert!(failed.is_err());
-        assert_eq!(dirs.directories().iter().map(|dir| dir.online).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(dirs.logs().len(), 2);
-        assert!(dirs.log(&tp(0)).is_none() && dirs.log(&tp(1)).is_some());
-        dirs.shutdown(1);
-        assert!(!fs::exists(&node.dirs[0].path().join(CLEAN_SHUTDOWN_FILE)));
-        assert!(fs::exists(&node.dirs[1].path().join(CLEAN_SHUTDOWN_FILE)));
-    }
-
-    #[test]
-    fn directories_of_others_are_refused() {
-        let node = Node::new(1);
-        let other_node = LogDirs::open(LogDirsOptions { node_id: 2, ..node.options() });
-        assert!(matches!(other_node, Err(OpenError::Inconsistent(_))));
-        fs::remove_file(&node.dirs[0].path().join("meta.properties")).expect("removed");
-        assert!(matches!(LogDirs::open(node.options()), Err(OpenError::NotFormatted { .. })));
-    }
-
-    fn move_all(dirs: &LogDirs, partition: i32) -> Arc<Log> {
-        while dirs.copy_to_future(&tp(partition), 300).expect("copied") > 0 {}
-        dirs.promote_future(&tp(partition)).expect("promoted").expect("it has caught up")
-    }
-
-    #[test]
-    fn a_replica_moves_to_another_directory_with_everything_it_has() {
-        let node = Node::new(2);
-        let dirs = node.start();
-        let log = node.create(&dirs, 0);
-        for n in 0..20 {
-            produce(&log, &plain_batch(START_MS + n, &["a value"]));
-        }
-        log.delete_records_before(3).expect("deleted");
-        let (from, to) = (node.dirs[0].path(), node.dirs[1].path());
-        assert!(dirs.begin_move(&tp(0), to).expect("begun"));
-        assert_eq!(dirs.copy_to_future(&tp(0), 100).expect("copied"), 100);
-        let future = dirs.future_replicas().remove(0);
-        assert!(future.offset_lag > 0 && future.log.dir().to_string_lossy().ends_with("-future"));
-        assert!(dirs.promote_future(&tp(0)).expect("looked at").is_none());
-        // What comes meanwhile is copied too, and who reads the old log is not disturbed.
-        produce(&log, &plain_batch(START_MS, &["the last"]));
-        let moved = move_all(&dirs, 0);
-        assert_eq!((moved.log_start_offset(), moved.log_end_offset(), moved.high_watermark()), (3, 21, 21));
-        assert_eq!((moved.dir(), moved.topic_id()), (to.join("t-0"), Some(Uuid::from_u128(5))));
-        let read = |log: &Log| crate::storage::log::tests::records_from(log, 3, 500, crate::storage::log::FetchIsolation::LogEnd).len();
-        assert_eq!((read(&log), read(&moved)), (18, 18));
-        assert!(!fs::exists(&from.join("t-0")) && dirs.future_replicas().is_empty());
-        assert!(dirs.directories().iter().all(|dir| dir.online));
-        produce(&moved, &plain_batch(START_MS, &["after"]));
-        dirs.shutdown(1);
-        let dirs = node.start();
-        assert_eq!((dirs.log(&tp(0)).expect("there").log_end_offset(), dirs.directory_of(&tp(0))), (22, Some(Uuid::from_u128(1001))));
-    }
-
-    #[test]
-    fn a_move_goes_on_after_a_restart_and_ends_where_the_replica_is() {
-        let node = Node::new(2);
-        let dirs = node.start();
-        let log = node.create(&dirs, 0);
-        for n in 0..20 {
-            produce(&log, &plain_batch(START_MS + n, &["a value"]));
-        }
-        assert!(dirs.begin_move(&tp(0), node.dirs[1].path()).expect("begun"));
-        dirs.copy_to_future(&tp(0), 300).expect("copied");
-        let copied = dirs.future_replicas()[0].log.log_end_offset();
-        dirs.shutdown(1);
-        let dirs = node.start();
-        dirs.log(&tp(0)).expect("there").update_high_watermark(20);
-        assert_eq!(dirs.future_replicas()[0].log.log_end_offset(), copied);
-        assert_eq!(move_all(&dirs, 0).log_end_offset(), 20);
-        // Back, and then not.
-        assert!(dirs.begin_move(&tp(0), node.dirs[0].path()).expect("begun"));
-        assert!(!dirs.begin_move(&tp(0), node.dirs[1].path()).expect("it is there"));
-        assert!(dirs.future_replicas().is_empty() && dirs.log(&tp(0)).expect("there").cleaning().is_idle());
-        let unknown = dirs.begin_move(&tp(0), Path::new("/nowhere"));
-        assert!(matches!(unknown, Err(MoveError::UnknownDirectory(_))));
-        assert!(matches!(dirs.begin_move(&tp(7), node.dirs[0].path()), Err(MoveError::NoReplica)));
-    }
-
-    #[test]
-    fn of_two_logs_of_a_partition_the_longer_is_kept() {
-        let node = Node::new(2);
-        {
-            let dirs = node.start();
-            let log = node.create(&dirs, 0);
-            produce(&log, &plain_batch(START_MS, &["a", "b"]));
-            dirs.shutdown(1);
-        }
-        // What a crash between the two renames of a move leaves.
-        let (from, to) = (node.dirs[0].path().join("t-0"), node.dirs[1].path().join("t-0"));
-        fs::create_dir_all(&to).expect("created");
-        fs::write(&to.join("partition.metadata"), &fs::read(&from.join("partition.metadata")).expect("read")).expect("written");
-        let dirs = node.start();
-        assert_eq!(dirs.log(&tp(0)).expect("there").log_end_offset(), 2);
-        assert!(!fs::exists(&to));
-    }
-
-    #[test]
-    fn names_set_aside_fit_a_file_name() {
-        let name = set_aside_name(&TopicPartition::new("x".repeat(249), 7), DELETE_DIR_SUFFIX);
-        assert_eq!(name.len(), 255);
-        assert!(name.ends_with(DELETE_DIR_SUFFIX) && name.contains("-7."));
-    }
-}
+mod tests;

@@ -527,6 +527,7 @@ fn the_topic_id_and_the_epoch_are_durable_with_the_first_record_or_flush() {
             true => drop(log.append_as_leader(&plain_batch(START_MS, &["first"]), 3, AppendOrigin::Client).expect("appended")),
             false => log.flush().expect("flushed"),
         }
+        assert_eq!(log.unsynced_topic_id(), None);
         let dir = log.dir();
         drop(log);
         let epochs = checkpoint::read_epochs(&dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT)).expect("read");
@@ -538,10 +539,12 @@ fn the_topic_id_and_the_epoch_are_durable_with_the_first_record_or_flush() {
 fn an_empty_log_without_topic_id_adopts_one() {
     let fixture = Fixture::new(LogConfig::default());
     let id = Uuid::from_u128(77);
-    drop(Log::open(LogOptions { topic_id: Some(id), ..fixture.options() }).expect("opened"));
+    let dir = Log::open(LogOptions { topic_id: Some(id), ..fixture.options() }).expect("opened").dir();
+    // The power failed before the file was synced.
+    fs::write(&dir.join(partition_metadata::PARTITION_METADATA), b"").expect("written");
     let log = fixture.open();
-    assert_eq!(log.topic_id(), None, "a crash came before the first record");
-    log.adopt_topic_id(id);
+    assert_eq!(log.topic_id(), None);
+    log.adopt_topic_id(id).expect("written");
     produce(&log, &plain_batch(START_MS, &["first"]));
     drop(log);
     assert_eq!(fixture.open().topic_id(), Some(id));

@@ -333,8 +333,9 @@ pub(super) struct ProducerState {
 }
 
 impl ProducerState {
-    pub(super) fn new(dir: &Path, topic_partition: TopicPartition, expiration_ms: i64) -> Result<ProducerState, StorageError> {
-        let mut state = ProducerState {
+    /// Of a log that has no snapshots.
+    pub(super) fn new(dir: &Path, topic_partition: TopicPartition, expiration_ms: i64) -> ProducerState {
+        ProducerState {
             dir: dir.to_owned(),
             topic_partition,
             expiration_ms,
@@ -345,7 +346,12 @@ impl ProducerState {
             snapshots: BTreeSet::new(),
             map_end_offset: 0,
             last_snapshot_offset: 0,
-        };
+        }
+    }
+
+    /// Without producers yet, but aware of the snapshots in the directory.
+    pub(super) fn open(dir: &Path, topic_partition: TopicPartition, expiration_ms: i64) -> Result<ProducerState, StorageError> {
+        let mut state = ProducerState::new(dir, topic_partition, expiration_ms);
         state.list_snapshots()?;
         Ok(state)
     }
@@ -682,7 +688,7 @@ mod tests {
     use super::*;
 
     fn state(dir: &Path) -> ProducerState {
-        ProducerState::new(dir, TopicPartition::new("t", 0), 1000).expect("opened")
+        ProducerState::open(dir, TopicPartition::new("t", 0), 1000).expect("opened")
     }
 
     fn batch(epoch: i16, base_sequence: i32, base_offset: i64, count: i32) -> ProducerBatch {

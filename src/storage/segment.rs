@@ -9,6 +9,8 @@
 //!
 //! Invariant: `size` is published after the bytes below it are in the file, so a reader that loads it may read up to it.
 //! Invariant: only the owner of the log's writer lock appends and truncates.
+//! Invariant: the files of a log's first segment are created with its first batch, so that a partition without records is a directory with
+//! its topic id; those of every other segment, and all of one segment, at once.
 //!
 //! Differs: `preallocate` is not obeyed (files grow as they are written); a file that Kafka preallocated is cut at its last batch.
 
@@ -16,7 +18,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::batch::{BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, ControlRecord, ControlRecordType};
@@ -162,6 +164,8 @@ pub(super) struct Segment {
     base_offset: i64,
     path: PathBuf,
     file: Mutex<Option<Arc<File>>>,
+    /// The files are there.
+    is_created: AtomicBool,
     size: AtomicU64,
     index_interval_bytes: u64,
     roll_jitter_ms: i64,
@@ -174,12 +178,43 @@ pub(super) const TIME_INDEX_SUFFIX: &str = ".timeindex";
 pub(super) const TXN_INDEX_SUFFIX: &str = ".txnindex";
 pub(super) const DELETED_SUFFIX: &str = ".deleted";
 
+/// So that segments that began together do not all end together.
+fn roll_jitter_ms(config: &LogConfig) -> i64 {
+    match config.segment_jitter_ms.min(config.segment_ms) {
+        ..=0 => 0,
+        bound => crate::common::random::Random::from_entropy().below(bound as u64) as i64,
+    }
+}
+
 /// The path of a segment's file: 20 digits, `suffix`, and perhaps a second suffix (`.cleaned`, `.swap`).
 pub(super) fn segment_path(dir: &Path, base_offset: i64, suffix: &str, second: &str) -> PathBuf {
     dir.join(format!("{base_offset:020}{suffix}{second}"))
 }
 
 impl Segment {
+    /// An empty segment whose files are created when they are needed; there are none of its name.
+    pub(super) fn begin(dir: &Path, base_offset: i64, config: &LogConfig, now_ms: i64) -> Segment {
+        let path = |suffix| segment_path(dir, base_offset, suffix, "");
+        Segment {
+            base_offset,
+            size: AtomicU64::new(0),
+            path: path(LOG_SUFFIX),
+            file: Mutex::new(None),
+            is_created: AtomicBool::new(false),
+            index_interval_bytes: config.index_interval_bytes.max(0) as u64,
+            roll_jitter_ms: roll_jitter_ms(config),
+            inner: Mutex::new(Inner {
+                offset_index: OffsetIndex::missing(path(INDEX_SUFFIX), base_offset, config.segment_index_bytes),
+                time_index: TimeIndex::missing(path(TIME_INDEX_SUFFIX), base_offset, config.segment_index_bytes),
+                txn_index: TxnIndex::missing(path(TXN_INDEX_SUFFIX), base_offset),
+                max_timestamp: None,
+                first_batch_timestamp: None,
+                created_ms: now_ms,
+                bytes_since_last_index_entry: 0,
+            }),
+        }
+    }
+
     /// Opens the segment whose `.log` is there, or begins a new one. `second` is "" but for the cleaner.
     pub(super) fn open(
         dir: &Path,
@@ -206,17 +241,14 @@ impl Segment {
             created_ms: now_ms,
             bytes_since_last_index_entry: 0,
         };
-        let roll_jitter_ms = match config.segment_jitter_ms.min(config.segment_ms) {
-            ..=0 => 0,
-            bound => crate::common::random::Random::from_entropy().below(bound as u64) as i64,
-        };
         Ok(Segment {
             base_offset,
             size: AtomicU64::new(fs::size(&log_path)?.unwrap_or(0)),
             path: log_path,
             file: Mutex::new(file),
+            is_created: AtomicBool::new(true),
             index_interval_bytes: config.index_interval_bytes.max(0) as u64,
-            roll_jitter_ms,
+            roll_jitter_ms: roll_jitter_ms(config),
             inner: Mutex::new(inner),
         })
     }
@@ -248,8 +280,15 @@ impl Segment {
         Ok(file)
     }
 
+    fn is_created(&self) -> bool {
+        self.is_created.load(Ordering::Acquire)
+    }
+
     /// Opens every file now, so that whoever holds the segment can read on when the directory is renamed.
     pub(super) fn open_files(&self) -> Result<(), StorageError> {
+        if !self.is_created() {
+            return Ok(());
+        }
         self.file()?;
         let mut inner = self.inner();
         inner.offset_index.file.file()?;
@@ -320,6 +359,12 @@ impl Segment {
     pub(super) fn append(&self, batches: &[StampedBatch<'_>]) -> Result<u64, StorageError> {
         let start = self.size_bytes();
         let file = self.file()?;
+        if !self.is_created() {
+            let mut inner = self.inner();
+            inner.offset_index.file.file()?;
+            inner.time_index.file.file()?;
+            self.is_created.store(true, Ordering::Release);
+        }
         let bytes: usize = batches.iter().map(StampedBatch::size_bytes).sum();
         let written = if let [batch] = batches {
             fs::write_vectored_at(&file, &self.path, &mut [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)], start)
@@ -364,6 +409,9 @@ impl Segment {
 
     /// The first batch whose last offset is at least `offset`, below byte `end`.
     pub(super) fn translate_offset(&self, offset: i64, end: u64) -> Result<Option<Position>, StorageError> {
+        if end == 0 {
+            return Ok(None);
+        }
         let from = self.inner().offset_index.lookup(offset)?;
         let file = self.file()?;
         let mut headers = Headers::new(&file, &self.path, from, end);
@@ -423,6 +471,9 @@ impl Segment {
         is_it: impl Fn(i64, i64) -> bool,
     ) -> Result<Option<(i64, i64, i32)>, StorageError> {
         let size = self.size_bytes();
+        if size == 0 {
+            return Ok(None);
+        }
         let file = self.file()?;
         let mut headers = Headers::new(&file, &self.path, from, size);
         while let Some(Located { header, position }) = headers.next()? {
@@ -449,6 +500,7 @@ impl Segment {
     pub(super) fn largest_timestamp(&self) -> Result<i64, StorageError> {
         match self.max_timestamp()? {
             timestamp @ 0.. => Ok(timestamp),
+            _ if !self.is_created() => Ok(self.inner().created_ms),
             _ => fs::modified_ms(&self.path),
         }
     }
@@ -460,6 +512,9 @@ impl Segment {
         to: u64,
         mut visit: impl FnMut(&BatchView<'_>, u64) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
+        if from >= to {
+            return Ok(());
+        }
         let file = self.file()?;
         let mut batches = WholeBatches::new(&file, &self.path, from, to);
         loop {
@@ -478,6 +533,9 @@ impl Segment {
         to: u64,
         mut visit: impl FnMut(Result<BatchView<'_>, BatchError>, u64) -> Result<bool, E>,
     ) -> Result<(), E> {
+        if from >= to {
+            return Ok(());
+        }
         let file = self.file()?;
         let mut batches = WholeBatches::new(&file, &self.path, from, to);
         loop {
@@ -640,6 +698,9 @@ impl Segment {
 
     /// Renames the files; those who use them must hold this segment. Gives the new paths.
     pub(super) fn rename_files(&self, rename: impl Fn(&Path) -> PathBuf) -> Result<Vec<PathBuf>, StorageError> {
+        if !self.is_created() {
+            return Ok(Vec::new());
+        }
         self.file()?;
         let mut inner = self.inner();
         inner.offset_index.file.file()?;

@@ -29,6 +29,11 @@ impl TimeIndex {
         Ok(TimeIndex { base_offset, max_entries: max_bytes.max(0) as usize / ENTRY_SIZE, last: None, file })
     }
 
+    pub(super) fn missing(path: PathBuf, base_offset: i64, max_bytes: i32) -> TimeIndex {
+        let max_entries = max_bytes.max(0) as usize / ENTRY_SIZE;
+        TimeIndex { base_offset, max_entries, last: None, file: EntryFile::missing(path) }
+    }
+
     fn parse(&self, entry: &[u8; ENTRY_SIZE]) -> TimestampOffset {
         let relative = i32::from_be_bytes(entry[8..].try_into().expect("four bytes"));
         TimestampOffset { timestamp: timestamp(entry), offset: self.base_offset + i64::from(relative) }

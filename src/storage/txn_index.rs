@@ -46,6 +46,10 @@ impl TxnIndex {
         Ok(TxnIndex { base_offset, file: EntryFile::existing(path)? })
     }
 
+    pub(super) fn missing(path: PathBuf, base_offset: i64) -> TxnIndex {
+        TxnIndex { base_offset, file: EntryFile::missing(path) }
+    }
+
     pub(super) fn append(&mut self, txn: AbortedTxn) -> Result<(), StorageError> {
         self.file.push(txn.to_bytes())?;
         // Unlike the other indexes this one cannot be read around when an entry is late.

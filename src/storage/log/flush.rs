@@ -4,8 +4,8 @@
 //! Invariant: the recovery point moves only over what is synced.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::{Log, Writer};
 use crate::storage::errors::StorageError;
@@ -14,27 +14,41 @@ use crate::storage::partition_metadata;
 use crate::storage::segment::Segment;
 
 impl Log {
-    /// Writes `partition.metadata` and the leader epochs if they have news. Both must be durable before a record counts: the id so that
+    /// Makes `partition.metadata` and the leader epochs durable if they have news. Both must be before a record counts: the id so that
     /// records are never taken for another topic's, the epoch so that a follower finds where it diverged.
     pub(super) fn write_identity(&self) -> Result<(), StorageError> {
         let mut epochs = self.epochs();
-        let mut id_is_unwritten = self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut files: Vec<(PathBuf, Vec<u8>)> = epochs.unwritten().into_iter().collect();
-        if let Some(&topic_id) = self.topic_id.get().filter(|_| *id_is_unwritten) {
-            files.push((self.dir().join(partition_metadata::PARTITION_METADATA), partition_metadata::content(topic_id)));
-        }
-        if files.is_empty() {
+        let mut id_is_unsynced = self.topic_id_is_unsynced();
+        let unwritten: Option<(PathBuf, Vec<u8>)> = epochs.unwritten();
+        let unsynced = id_is_unsynced.then(|| self.topic_id_path());
+        if unwritten.is_none() && unsynced.is_none() {
             return Ok(());
         }
-        fs::write_all_atomically(&files)?;
+        fs::write_all_atomically(unwritten.as_slice(), unsynced.as_slice())?;
         epochs.written();
-        *id_is_unwritten = false;
+        *id_is_unsynced = false;
         Ok(())
     }
 
+    /// Is there anything that records rest on and that is not on disk for good? An epoch without a record is nothing.
     pub(super) fn identity_is_unwritten(&self) -> bool {
         let epochs = self.epochs();
-        epochs.unwritten().is_some() || *self.topic_id_is_unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        let has_records = || epochs.latest().is_some_and(|(_, start_offset)| start_offset < self.log_end_offset());
+        *self.topic_id_is_unsynced() || (epochs.unwritten().is_some() && has_records())
+    }
+
+    fn topic_id_path(&self) -> PathBuf {
+        self.dir().join(partition_metadata::PARTITION_METADATA)
+    }
+
+    /// Where `partition.metadata` is, when it is written but not synced.
+    pub(in crate::storage) fn unsynced_topic_id(&self) -> Option<PathBuf> {
+        self.topic_id_is_unsynced().then(|| self.topic_id_path())
+    }
+
+    /// The file that [`Log::unsynced_topic_id`] gave is synced.
+    pub(in crate::storage) fn topic_id_is_synced(&self) {
+        *self.topic_id_is_unsynced() = false;
     }
 
     /// Opens the files of all segments, before the directory is renamed under those who read.

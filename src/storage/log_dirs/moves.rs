@@ -11,11 +11,11 @@
 //! Invariant: the future log takes the place of the current one only when it has every record of it and all of them are on disk.
 //! Invariant: two current logs are what a crash between the two renames leaves; loading keeps the one that reaches further.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{DELETE_DIR_SUFFIX, FUTURE_DIR_SUFFIX, Hosted, LogDirs, LogDirsError, set_aside_name};
+use super::{DELETE_DIR_SUFFIX, FUTURE_DIR_SUFFIX, Hosted, LogDirs, LogDirsError, LogsByPartition, set_aside_name};
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::records::Records;
 use crate::storage::errors::{AppendError, ReadError, StorageError};
@@ -61,8 +61,12 @@ pub(super) fn parse_future_name(path: &Path) -> Option<TopicPartition> {
 }
 
 impl LogDirs {
-    fn futures(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<TopicPartition, Hosted>> {
-        self.futures.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn futures(&self) -> MutexGuard<'_, LogsByPartition> {
+        self.futures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn preferred(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, usize>> {
+        self.preferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every replica on its way.
@@ -79,9 +83,11 @@ impl LogDirs {
     }
 
     /// Begins to move a replica to the log directory at `path`; true when there is something to copy. Where it is already, a move to
-    /// another directory ends.
+    /// another directory ends. A replica that is not here yet is created there when it comes, and is no replica until then.
     pub fn begin_move(&self, topic_partition: &TopicPartition, path: &Path) -> Result<bool, MoveError> {
         const LONGEST_UNIQUE: usize = 1 + 32;
+        // Of replicas that may never come.
+        const MOST_PREFERRED: usize = 100_000;
         let name_len = topic_partition.to_string().len() + LONGEST_UNIQUE + FUTURE_DIR_SUFFIX.len();
         if name_len > 255 {
             return Err(MoveError::NameTooLong);
@@ -93,7 +99,17 @@ impl LogDirs {
         if !self.dirs[wanted].health.is_online() {
             return Err(MoveError::Offline);
         }
-        let current = self.hosted().get(topic_partition).cloned().ok_or(MoveError::NoReplica)?;
+        let current = {
+            let logs = self.hosted();
+            let Some(current) = logs.get(topic_partition) else {
+                let mut preferred = self.preferred();
+                if preferred.len() < MOST_PREFERRED {
+                    preferred.insert(topic_partition.clone(), wanted);
+                }
+                return Err(MoveError::NoReplica);
+            };
+            current.clone()
+        };
         if !self.is_online(&current) {
             return Err(MoveError::Offline);
         }
@@ -140,7 +156,7 @@ impl LogDirs {
         let path = dir.path.join(set_aside_name(topic_partition, DELETE_DIR_SUFFIX));
         hosted.log.mark_closed(path.clone());
         dir.health.note(fs::rename(&from, &path))?;
-        dir.checkpoints_are_stale.store(true, Ordering::Release);
+        dir.gone().insert(topic_partition.clone());
         let due_ms = self.options.clock.now_ms().saturating_add(hosted.log.config().file_delete_delay_ms);
         self.deleted().push((due_ms, path));
         Ok(())
@@ -219,7 +235,8 @@ impl LogDirs {
         self.hosted_mut().insert(topic_partition.clone(), Hosted { dir: future.dir, log: log.clone() });
         self.futures().remove(topic_partition);
         self.discard(topic_partition, &current)?;
-        dir.checkpoints_are_stale.store(true, Ordering::Release);
+        // Its checkpoints are to tell of the partition soon.
+        dir.gone().insert(topic_partition.clone());
         tracing::info!(%topic_partition, from = %self.dirs[current.dir].path.display(), to = %dir.path.display(), "moved the replica");
         Ok(Some(log))
     }
