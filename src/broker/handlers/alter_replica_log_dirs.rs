@@ -1,9 +1,8 @@
 //! AlterReplicaLogDirs 1-2: moves replicas of this broker to other log directories of it (KIP-113). Source:
 //! `ReplicaManager.alterReplicaLogDirs`.
 //!
-//! The answer says that a move has begun (or ended, where the replica is already); [`crate::broker::replica_moves`] does the work.
-//!
-//! Differs: for a replica that is not here yet the wanted directory is not remembered; where it is created is decided when it is.
+//! The answer says that a move has begun (or ended, where the replica is already); [`crate::broker::replica_moves`] does the work. A
+//! replica that is not here yet is answered with an error, but the directory is remembered and the replica is created there when it comes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,10 +47,11 @@ pub(crate) async fn handle(
 fn begin(broker: &Broker, topic_partition: TopicPartition, path: &Path) -> ErrorCode {
     let known = broker.replicas.partition(&topic_partition.topic, topic_partition.partition);
     let begun = broker.replicas.log_dirs().begin_move(&topic_partition, path);
-    match begun {
-        Ok(_) if known.is_err() => ErrorCode::ReplicaNotAvailable,
-        Ok(_) => ErrorCode::None,
-        Err(error) => {
+    match (begun, known) {
+        (Ok(_), Ok(_)) => ErrorCode::None,
+        (Ok(_) | Err(MoveError::NoReplica), Err(ErrorCode::NotLeaderOrFollower)) => ErrorCode::ReplicaNotAvailable,
+        (Ok(_) | Err(MoveError::NoReplica), Err(error_code)) => error_code,
+        (Err(error), _) => {
             warn!(%topic_partition, path = %path.display(), "a replica cannot be moved: {error}");
             match error {
                 MoveError::UnknownDirectory(_) => ErrorCode::LogDirNotFound,

@@ -2,7 +2,8 @@
 
 use ottla::protocol::error_code::ErrorCode;
 use ottla::protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
-use ottla::protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
+use ottla::protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use ottla::protocol::messages::{AlterReplicaLogDirsRequest, CreatePartitionsRequest, DescribeLogDirsRequest};
 
 use super::{Broker, Connection, batch, values};
 
@@ -55,7 +56,7 @@ fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
     let (from, false) = (placed(&mut connection)[0].0.clone(), placed(&mut connection)[0].2) else { panic!("no move has begun") };
     let to = dirs.iter().find(|dir| **dir != from).expect("the other one").clone();
     assert_eq!(move_to(&mut connection, "/nowhere", &[0]), [ErrorCode::LogDirNotFound]);
-    assert_eq!(move_to(&mut connection, &to, &[0, 7]), [ErrorCode::None, ErrorCode::ReplicaNotAvailable]);
+    assert_eq!(move_to(&mut connection, &to, &[0, 7]), [ErrorCode::None, ErrorCode::UnknownTopicOrPartition]);
     let mut produced = 2100;
     while placed(&mut connection) != [(to.clone(), 0, false)] {
         connection.produce("t", 0, batch(&[&format!("value {produced}")]), -1);
@@ -68,6 +69,25 @@ fn a_replica_moves_while_clients_produce_and_stays_there_after_a_restart() {
     broker.kill();
     let broker = Broker::start_with(&["--override", &option]);
     let mut connection = broker.connect();
-    assert_eq!(placed(&mut connection), [(to, 0, false)]);
+    assert_eq!(placed(&mut connection), [(to.clone(), 0, false)]);
     assert_eq!(everything(&mut connection), all);
+}
+
+#[test]
+fn a_replica_is_created_where_it_was_wanted_before_it_came() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let dirs: Vec<String> = ["a", "b"].iter().map(|name| root.path().join(name).display().to_string()).collect();
+    let broker = Broker::start_with(&["--override", &format!("log.dirs={}", dirs.join(","))]);
+    let mut connection = broker.connect();
+    connection.create_topic("t", 1);
+    let here = placed(&mut connection)[0].0.clone();
+    // Else the next ones would go to the other, this one, the other.
+    assert_eq!(move_to(&mut connection, &here, &[1, 3]), [ErrorCode::UnknownTopicOrPartition; 2]);
+    let topics = vec![CreatePartitionsTopic { name: "t".to_owned(), count: 4, assignments: None, ..Default::default() }];
+    let request = CreatePartitionsRequest { topics, timeout_ms: 30_000, ..Default::default() };
+    assert_eq!(connection.call(&request, 3).results[0].error_code, 0);
+    let there = dirs.iter().find(|dir| **dir != here).expect("the other one").clone();
+    let mut found = placed(&mut connection);
+    found.sort_by_key(|(_, partition, _)| *partition);
+    assert_eq!(found, [(here.clone(), 0, false), (here.clone(), 1, false), (there, 2, false), (here, 3, false)]);
 }
