@@ -170,6 +170,27 @@ $ottlaPrograms = [ordered]@{
             '--override' = @{ Help = 'Set one property, over the file and the other options; may be repeated'; Values = @() }
         }
     }
+    'storage' = @{
+        About = 'Format the directories of a node, or look at them: info, format, version-mapping, feature-dependencies, random-uuid'
+        Operand = @('info', 'format', 'version-mapping', 'feature-dependencies', 'random-uuid')
+        Flags = [ordered]@{
+            '--add-scram' = @{ Help = 'A user to begin with: name, password, and perhaps salt, iterations, saltedpassword; may be repeated (format; -S)'; Values = @() }
+            '--cluster-id' = @{ Help = 'The cluster that the node belongs to (format; -t)'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--config' = @{ Help = 'The node''s server.properties (info, format; -c)'; Values = 'files' }
+            '--feature' = @{ Help = 'A feature''s level; may be repeated (format, feature-dependencies; -f)'; Values = @() }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--ignore-formatted' = @{ Help = 'Leave directories alone that are formatted (format; -g)'; Values = $null }
+            '--initial-controllers' = @{ Help = 'The voters of a new quorum, the same on every node (format; -I)'; Values = @() }
+            '--no-initial-controllers' = @{ Help = 'The voters of the quorum are known elsewhere (format; -N)'; Values = $null }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--release-version' = @{ Help = 'The release whose feature levels to take (format, version-mapping; -r)'; Values = @() }
+            '--standalone' = @{ Help = 'The node is the only voter of a new quorum (format; -s)'; Values = $null }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'topics' = @{
         About = 'Create, list, describe, alter and delete topics'
         Operand = $null
@@ -208,7 +229,7 @@ $ottlaPrograms = [ordered]@{
     }
 }
 
-Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-dump-log', 'kafka-topics' -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-dump-log', 'kafka-storage', 'kafka-topics' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $offer = {
         param($candidates, $prefix, $word)

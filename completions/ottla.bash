@@ -177,6 +177,24 @@ _ottla_serve() {
     _ottla_offer $'--config\n--data\n--ephemeral\n--listen\n--log-format\n--override'
 }
 
+_ottla_storage() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --add-scram) :; return ;;
+        --cluster-id) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --config) _ottla_offer_files -f; return ;;
+        --feature) :; return ;;
+        --initial-controllers) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --release-version) :; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    [[ $cur != -* ]] && { _ottla_offer $'info\nformat\nversion-mapping\nfeature-dependencies\nrandom-uuid'; return; }
+    _ottla_offer $'--add-scram\n--cluster-id\n--color\n--config\n--feature\n--help\n--ignore-formatted\n--initial-controllers\n--no-initial-controllers\n--output\n--quiet\n--release-version\n--standalone\n--version\n--yes'
+}
+
 _ottla_topics() {
     local cur flag after_equals
     _ottla_words
@@ -201,7 +219,7 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\ntopics'
+        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\nstorage\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -213,6 +231,7 @@ _ottla() {
         links) _ottla_links ;;
         quickstart) _ottla_quickstart ;;
         serve) _ottla_serve ;;
+        storage|kafka-storage) _ottla_storage ;;
         topics|kafka-topics) _ottla_topics ;;
     esac
 }
@@ -222,4 +241,5 @@ complete -F _ottla_console_consumer kafka-console-consumer kafka-console-consume
 complete -F _ottla_console_producer kafka-console-producer kafka-console-producer.sh
 complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
 complete -F _ottla_dump_log kafka-dump-log kafka-dump-log.sh
+complete -F _ottla_storage kafka-storage kafka-storage.sh
 complete -F _ottla_topics kafka-topics kafka-topics.sh

@@ -19,6 +19,7 @@ complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a dump-log -d 'Sho
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a links -d 'Make links named as Kafka\'s tools in a directory'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a quickstart -d 'See a broker and the tools at work, on a free port and without leaving a trace'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a serve -d 'Run a Kafka broker (and its controller) on this machine'
+complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a storage -d 'Format the directories of a node, or look at them: info, format, version-mapping, feature-dependencies, random-uuid'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a topics -d 'Create, list, describe, alter and delete topics'
 
 # completion
@@ -282,6 +283,41 @@ complete -c ottla -n '__ottla_command serve' -l ephemeral -d 'Keep the data in a
 complete -c ottla -n '__ottla_command serve' -l listen -x -d 'Listen here (default: localhost:9092); port 0 takes a free one and prints it'
 complete -c ottla -n '__ottla_command serve' -l log-format -x -a 'text json' -d 'Write log messages as lines of text (the default) or as one JSON object a line'
 complete -c ottla -n '__ottla_command serve' -l override -x -d 'Set one property, over the file and the other options; may be repeated'
+
+# storage
+complete -c ottla -n '__ottla_command storage kafka-storage' -f -a 'info format version-mapping feature-dependencies random-uuid'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l add-scram -x -d 'A user to begin with: name, password, and perhaps salt, iterations, saltedpassword; may be repeated (format; -S)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l cluster-id -x -d 'The cluster that the node belongs to (format; -t)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l color -x -a 'auto always never' -d 'Colour the output [default: auto]'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l config -r -F -d 'The node\'s server.properties (info, format; -c)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l feature -x -d 'A feature\'s level; may be repeated (format, feature-dependencies; -f)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l help -d 'Print this help'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l ignore-formatted -d 'Leave directories alone that are formatted (format; -g)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l initial-controllers -x -d 'The voters of a new quorum, the same on every node (format; -I)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l no-initial-controllers -d 'The voters of the quorum are known elsewhere (format; -N)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l output -x -a 'plain table json' -d 'How to print the result: Kafka\'s text, a table, or JSON [default: a table on a terminal, else plain]'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l quiet -d 'No progress and no notices on standard error'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l release-version -x -d 'The release whose feature levels to take (format, version-mapping; -r)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l standalone -d 'The node is the only voter of a new quorum (format; -s)'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l version -d 'Print the version of Kafka that this tool is compatible with'
+complete -c ottla -n '__ottla_command storage kafka-storage' -l yes -d 'Do not ask before deleting or overwriting'
+complete -c kafka-storage -f
+complete -c kafka-storage -l add-scram -x -d 'A user to begin with: name, password, and perhaps salt, iterations, saltedpassword; may be repeated (format; -S)'
+complete -c kafka-storage -l cluster-id -x -d 'The cluster that the node belongs to (format; -t)'
+complete -c kafka-storage -l color -x -a 'auto always never' -d 'Colour the output [default: auto]'
+complete -c kafka-storage -l config -r -F -d 'The node\'s server.properties (info, format; -c)'
+complete -c kafka-storage -l feature -x -d 'A feature\'s level; may be repeated (format, feature-dependencies; -f)'
+complete -c kafka-storage -l help -d 'Print this help'
+complete -c kafka-storage -l ignore-formatted -d 'Leave directories alone that are formatted (format; -g)'
+complete -c kafka-storage -l initial-controllers -x -d 'The voters of a new quorum, the same on every node (format; -I)'
+complete -c kafka-storage -l no-initial-controllers -d 'The voters of the quorum are known elsewhere (format; -N)'
+complete -c kafka-storage -l output -x -a 'plain table json' -d 'How to print the result: Kafka\'s text, a table, or JSON [default: a table on a terminal, else plain]'
+complete -c kafka-storage -l quiet -d 'No progress and no notices on standard error'
+complete -c kafka-storage -l release-version -x -d 'The release whose feature levels to take (format, version-mapping; -r)'
+complete -c kafka-storage -l standalone -d 'The node is the only voter of a new quorum (format; -s)'
+complete -c kafka-storage -l version -d 'Print the version of Kafka that this tool is compatible with'
+complete -c kafka-storage -l yes -d 'Do not ask before deleting or overwriting'
+complete -c kafka-storage.sh -w kafka-storage
 
 # topics
 complete -c ottla -n '__ottla_command topics kafka-topics' -l alter -d 'Add partitions to a topic (its configs are changed with kafka-configs)'

@@ -22,7 +22,7 @@ use super::housekeeping;
 use super::listener::{self, Admissions, SocketOptions};
 use super::metrics::{self, Metrics};
 use super::producer_ids::ProducerIds;
-use super::quorum::{self, BrokerOptions, ControllerHandle, FormatError, FormatOptions, Quorum, QuorumError, QuorumOptions};
+use super::quorum::{BrokerOptions, ControllerHandle, Quorum, QuorumError, QuorumOptions};
 use super::quota::Quotas;
 use super::share::SharePartitions;
 use super::share_coordinator::ShareCoordinator;
@@ -34,6 +34,7 @@ use crate::common::random::Random;
 use crate::common::uuid::Uuid;
 use crate::metadata;
 use crate::metadata::cache::MetadataCache;
+use crate::metadata::format::{FormatError, FormatOptions, format_if_new};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::publisher::Publisher;
 use crate::raft::snapshot::SnapshotPolicy;
@@ -164,7 +165,7 @@ impl Server {
             controller_endpoint: controller_endpoint.clone(),
             clock: Arc::clone(&clock),
         };
-        if quorum::format_if_new(&format, &mut random)? {
+        if format_if_new(&format, &mut random)? {
             info!("formatted {}", config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", "));
         }
         let log_dirs = Arc::new(LogDirs::open(LogDirsOptions {

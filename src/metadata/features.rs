@@ -59,6 +59,31 @@ impl MetadataVersion {
         usize::try_from(self.0 - 7).ok().and_then(|index| MetadataVersion::NAMES.get(index)).copied()
     }
 
+    /// The level after the latest one: it can be named, but no release has it yet.
+    const UNSTABLE: (MetadataVersion, &'static str) = (MetadataVersion(31), "4.4-IV0");
+
+    /// As [`MetadataVersion::name`], also of the level that no release has yet.
+    pub fn name_of_any(self) -> Option<&'static str> {
+        self.name().or_else(|| (self == MetadataVersion::UNSTABLE.0).then_some(MetadataVersion::UNSTABLE.1))
+    }
+
+    /// All levels by name, oldest first, those that no release has yet too.
+    pub fn all() -> impl Iterator<Item = (MetadataVersion, &'static str)> {
+        let released = MetadataVersion::NAMES.iter().zip(7..).map(|(&name, level)| (MetadataVersion(level), name));
+        released.chain([MetadataVersion::UNSTABLE])
+    }
+
+    /// The level of a release (`4.1`, `4.1.1`: its last one), or the one of this name (`4.1-IV0`). Source: `fromVersionString`.
+    pub fn from_release(text: &str) -> Option<MetadataVersion> {
+        let words: Vec<&str> = text.trim_end_matches('.').split('.').collect();
+        let release = if words.len() > 2 { words[..2].join(".") } else { text.to_owned() };
+        if let Some((level, _)) = MetadataVersion::all().find(|(_, name)| *name == release) {
+            return Some(level);
+        }
+        let of_release = |name: &str| name.split_once('-').is_some_and(|(of, _)| of == release);
+        MetadataVersion::all().filter(|(level, name)| of_release(name) && *level <= LATEST_METADATA_VERSION).map(|(level, _)| level).last()
+    }
+
     pub fn leader_epoch_bump_on_isr_shrink(self) -> bool {
         self.0 < 12
     }
@@ -118,5 +143,75 @@ impl MetadataVersion {
 
     pub fn has_delegation_tokens(self) -> bool {
         self.0 >= 14
+    }
+}
+
+/// A feature besides metadata.version: its levels, each with the first metadata.version at which a new cluster gets it, and what a level
+/// needs of another feature.
+pub struct Feature {
+    pub name: &'static str,
+    pub levels: &'static [(i16, MetadataVersion)],
+    /// Level, the feature that it needs, and that one's lowest level.
+    pub dependencies: &'static [(i16, &'static str, i16)],
+}
+
+const FIRST: MetadataVersion = MetadataVersion(7);
+
+/// The features in Kafka's own order.
+pub const FEATURES: [Feature; 6] = [
+    Feature { name: KRAFT_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(21))], dependencies: &[] },
+    Feature {
+        name: TRANSACTION_VERSION,
+        levels: &[(0, FIRST), (1, MetadataVersion(24)), (2, MetadataVersion(24))],
+        dependencies: &[],
+    },
+    Feature { name: GROUP_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(22))], dependencies: &[] },
+    Feature {
+        name: ELIGIBLE_LEADER_REPLICAS_VERSION,
+        levels: &[(0, FIRST), (1, MetadataVersion(26))],
+        dependencies: &[(1, METADATA_VERSION, MetadataVersion::FIRST_WITH_ELR.0)],
+    },
+    Feature { name: SHARE_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(28))], dependencies: &[] },
+    Feature { name: STREAMS_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(29))], dependencies: &[] },
+];
+
+impl Feature {
+    /// The level that a new cluster gets.
+    pub fn default_level(&self, metadata_version: MetadataVersion) -> i16 {
+        self.levels.iter().take_while(|(_, first)| *first <= metadata_version).last().map_or(0, |(level, _)| *level)
+    }
+
+    pub fn has_level(&self, level: i16) -> bool {
+        self.levels.iter().any(|(known, _)| *known == level)
+    }
+
+    /// What a level needs: features and their lowest levels.
+    pub fn dependencies_of(&self, level: i16) -> impl Iterator<Item = (&'static str, i16)> {
+        self.dependencies.iter().filter(move |(of, ..)| *of == level).map(|&(_, name, needed)| (name, needed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_cluster_has_the_default_levels() {
+        for (name, level) in NEW_CLUSTER.into_iter().filter(|(name, _)| *name != METADATA_VERSION) {
+            let feature = FEATURES.iter().find(|feature| feature.name == name).expect("known");
+            assert_eq!(feature.default_level(LATEST_METADATA_VERSION), level, "{name}");
+            assert!(feature.has_level(level));
+        }
+    }
+
+    #[test]
+    fn releases_have_their_last_level() {
+        assert_eq!(MetadataVersion::from_release("4.1"), Some(MetadataVersion(27)));
+        assert_eq!(MetadataVersion::from_release("4.1.1"), Some(MetadataVersion(27)));
+        assert_eq!(MetadataVersion::from_release("4.0-IV1"), Some(MetadataVersion(23)));
+        assert_eq!(MetadataVersion::from_release("3.3"), Some(MetadataVersion(7)));
+        assert_eq!(MetadataVersion::from_release("4.4"), None, "not released");
+        assert_eq!(MetadataVersion::from_release("4.4-IV0"), Some(MetadataVersion(31)));
+        assert_eq!(MetadataVersion::from_release("0.7"), None);
     }
 }

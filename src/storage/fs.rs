@@ -202,6 +202,12 @@ pub fn set_modified_ms(path: &Path, modified_ms: i64) -> Result<(), StorageError
     OpenOptions::new().write(true).open(path).and_then(|file| file.set_modified(modified)).map_err(failed(path))
 }
 
+/// Keeps everyone but the superuser from writing to a file.
+pub fn make_read_only(path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).map_err(failed(path))
+}
+
 /// What a directory holds, sorted by name.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
     faults::check(dir)?;

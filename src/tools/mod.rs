@@ -28,6 +28,7 @@ mod quickstart;
 mod record_json;
 mod session;
 mod signals;
+mod storage;
 mod suggest;
 mod time;
 mod topics;
@@ -66,7 +67,7 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, storage::TOOL, topics::TOOL];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -110,25 +111,27 @@ fn conclude(session: &mut Session, result: anyhow::Result<Exit>) -> Exit {
 fn parse_and_run(tool: &Tool, session: &mut Session, words: Vec<OsString>) -> anyhow::Result<Exit> {
     let command = (tool.command)();
     let words = args::utf8(words)?;
-    let options = Options::parse(command.clone(), &words, session.compat())?;
+    // A tool with commands of its own, whose parser is argparse4j in Kafka: it knows no --version, and its help is a success.
+    let has_commands = command.get_positionals().next().is_some();
+    let options = Options::parse(command.clone(), &words, session.compat() && !has_commands)?;
     session.choose(&options);
-    if options.has("help") || (session.compat() && words.is_empty()) {
-        return help(session, command);
+    if options.has("help") || (session.compat() && words.is_empty() && !has_commands) {
+        return help(session, command, has_commands);
     }
     if options.has("version") {
-        return version(session);
+        return if session.compat() && has_commands { Err(Usage::new("unrecognized arguments: '--version'").into()) } else { version(session) };
     }
-    for word in options.stray() {
+    for word in options.stray().iter().filter(|_| !has_commands) {
         session.warn(format_args!("ignored: '{word}' belongs to no option"));
     }
     (tool.run)(session, &options)
 }
 
 /// The help text on standard output; Kafka's tools print theirs on standard error and fail.
-fn help(session: &mut Session, mut command: Command) -> anyhow::Result<Exit> {
+fn help(session: &mut Session, mut command: Command, is_success: bool) -> anyhow::Result<Exit> {
     let program = session.program().to_owned();
     let text = command.clone().bin_name(program).render_help();
-    if session.compat() {
+    if session.compat() && !is_success {
         if let Some(about) = command.get_about() {
             writeln!(session.err, "{about}")?;
         }

@@ -5,7 +5,7 @@
 //! image, and only then lets the answers go.
 //!
 //! How a node starts:
-//! 1. [`format_if_new`], then lock and check the directories ([`crate::storage::log_dirs::LogDirs::open`]);
+//! 1. [`format::format_if_new`], then lock and check the directories ([`crate::storage::log_dirs::LogDirs::open`]);
 //! 2. [`Quorum::open`]: recover the log, load the image;
 //! 3. bind the listeners, so that the advertised ports are known;
 //! 4. [`Quorum::start`]: become leader, register the broker, publish the first image, unfence the broker, publish.
@@ -15,7 +15,6 @@
 //!
 //! Differs: no NoOpRecord is written while nothing happens; it would cost an idle node two fsyncs a second.
 
-mod format;
 mod handle;
 mod metadata_log;
 mod owner;
@@ -24,7 +23,6 @@ mod snapshot_files;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
-pub use self::format::{FormatError, FormatOptions, format_if_new};
 pub use self::handle::{ControllerHandle, QuorumDescription};
 use self::metadata_log::MetadataLog;
 pub use self::metadata_log::{METADATA_DIR, METADATA_TOPIC_ID};
@@ -37,6 +35,7 @@ use crate::common::uuid::Uuid;
 use crate::controller::{Controller, ControllerOptions};
 pub use crate::metadata::cache::MetadataCache;
 use crate::metadata::features;
+use crate::metadata::format;
 use crate::metadata::image::{Endpoint, MetadataImage, Provenance};
 use crate::metadata::loader::{CommittedBatch, Loader};
 use crate::metadata::publisher::Publisher;

@@ -3,7 +3,6 @@
 //! Invariant: a file with a snapshot's name is complete: it is written under another name, synced, then renamed.
 //! Source: Kafka's `FileRawSnapshotWriter`, `Snapshots`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -63,7 +62,7 @@ impl SnapshotFiles {
         let path = self.dir.join(id.file_name());
         let part = fs::with_suffix(&path, ".part");
         fs::write(&part, content)?;
-        make_read_only(&part)?;
+        fs::make_read_only(&part)?;
         fs::sync_path(&part)?;
         fs::rename(&part, &path)
     }
@@ -77,9 +76,4 @@ impl SnapshotFiles {
 pub(super) fn read_snapshot(path: &Path) -> Result<Snapshot, SnapshotFileError> {
     let bytes = Bytes::from(fs::read(path)?);
     Snapshot::parse(&bytes).map_err(|source| SnapshotFileError::Malformed { path: path.to_owned(), source })
-}
-
-/// Nobody changes a snapshot.
-pub(super) fn make_read_only(path: &Path) -> Result<(), StorageError> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o400)).map_err(|error| StorageError::new(path, error))
 }

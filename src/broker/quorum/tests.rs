@@ -5,6 +5,7 @@ use super::*;
 use crate::broker::config::{BrokerConfig, DynamicConfig, NodeConfigSchema};
 use crate::common::clock::SystemClock;
 use crate::metadata::delta::MetadataDelta;
+use crate::metadata::format::{FormatOptions, format_if_new};
 use crate::metadata::image::NO_LEADER;
 use crate::protocol::messages::create_topics_request::CreatableTopic;
 use crate::protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest, DeleteTopicsRequest};

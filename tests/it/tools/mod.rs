@@ -5,6 +5,7 @@ mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 mod dry_run;
+mod dump_log;
 mod generated;
 mod strangers;
 mod topics;
@@ -23,6 +24,8 @@ fn executable(program: &str) -> &'static str {
         "kafka-consumer-groups" => env!("CARGO_BIN_EXE_kafka-consumer-groups"),
         "kafka-console-producer" => env!("CARGO_BIN_EXE_kafka-console-producer"),
         "kafka-console-consumer" => env!("CARGO_BIN_EXE_kafka-console-consumer"),
+        "kafka-dump-log" => env!("CARGO_BIN_EXE_kafka-dump-log"),
+        "kafka-storage" => env!("CARGO_BIN_EXE_kafka-storage"),
         "ottla" => env!("CARGO_BIN_EXE_ottla"),
         other => panic!("{other} is no program of this package"),
     }
@@ -70,9 +73,20 @@ impl Call {
         self
     }
 
+    /// Runs in this directory.
+    fn within(mut self, directory: &std::path::Path) -> Call {
+        self.command.current_dir(directory);
+        self
+    }
+
+    /// Runs to the end.
+    async fn output(&mut self) -> std::process::Output {
+        self.command.output().await.expect("starts")
+    }
+
     /// Runs to the end: the command line, standard output, standard error with `! ` before each line, and the exit code if it is not 0.
     async fn transcript(mut self) -> String {
-        let output = self.command.output().await.expect("starts");
+        let output = self.output().await;
         let mut text = format!("$ {}\n{}", self.line, String::from_utf8_lossy(&output.stdout));
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             text.push_str(&format!("! {line}\n"));

@@ -1,4 +1,5 @@
-//! A new node's directories, as `kafka-storage format --standalone` of Kafka 4.3 leaves them.
+//! A new node's directories, as `kafka-storage format` of Kafka 4.3 leaves them: for a broker that starts on new directories, and for the
+//! tool.
 //!
 //! Invariant: `meta.properties` is written last: a directory that has one is formatted whole.
 //! Source: Kafka's `Formatter`.
@@ -6,22 +7,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::metadata_log::METADATA_DIR;
-use super::snapshot_files::make_read_only;
+use super::features;
+use super::record::VersionedRecord;
 use crate::common::clock::Clock;
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
-use crate::metadata::features;
-use crate::metadata::record::VersionedRecord;
 use crate::protocol::messages::FeatureLevelRecord;
 use crate::raft::snapshot::{Snapshot, SnapshotId};
 use crate::raft::voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use crate::storage::errors::StorageError;
 use crate::storage::fs;
+use crate::storage::log_dirs::CLUSTER_METADATA_DIR;
 use crate::storage::meta_properties::{META_PROPERTIES, MetaProperties};
 
 /// The file with what a new cluster starts with.
-pub(super) const BOOTSTRAP: &str = "bootstrap.checkpoint";
+pub const BOOTSTRAP: &str = "bootstrap.checkpoint";
 
 /// What a new node is to be.
 #[derive(Clone)]
@@ -67,64 +67,106 @@ pub fn format_if_new(options: &FormatOptions, random: &mut Random) -> Result<boo
             return Err(FormatError::HoldsLogs { path: dir.clone() });
         }
     }
-    let now_ms = options.clock.now_ms();
-    let unwritable = |what| move |error: crate::raft::control::RaftRecordError| FormatError::Unwritable { what, reason: error.to_string() };
-    let bootstrap = Snapshot { values: bootstrap_values()?, ..Snapshot::default() };
-    let bootstrap = bootstrap.to_bytes(0, now_ms).map_err(unwritable(BOOTSTRAP))?;
-    let cluster_id = options.cluster_id.clone().unwrap_or_else(|| Uuid::random(random).to_string());
-
-    let mut directories: Vec<(&Path, Uuid)> = Vec::new();
-    for dir in &options.log_dirs {
-        directories.push((dir, Uuid::random(random)));
-    }
-    // All that is new becomes durable together, and then, with one rename for each directory, formatted.
-    let mut unsynced: Vec<PathBuf> = Vec::new();
-    let mut renames: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let date = java_date(now_ms);
-    for (dir, directory_id) in &directories {
-        fs::create_dir_all(dir)?;
-        fs::write(&dir.join(BOOTSTRAP), &bootstrap)?;
-        let meta = MetaProperties { cluster_id: cluster_id.clone(), node_id: options.node_id, directory_id: Some(*directory_id) };
-        let path = dir.join(META_PROPERTIES);
-        let tmp = fs::with_suffix(&path, ".tmp");
-        fs::write(&tmp, meta.to_text(&date).as_bytes())?;
-        unsynced.extend([dir.join(BOOTSTRAP), tmp.clone()]);
-        renames.push((tmp, path));
-        if *dir == options.metadata_log_dir {
-            let metadata_dir = dir.join(METADATA_DIR);
-            fs::create_dir_all(&metadata_dir)?;
-            let voter = Voter {
-                key: ReplicaKey { id: options.node_id, directory_id: *directory_id },
-                endpoints: vec![options.controller_endpoint.clone()],
-                kraft_versions: (0, 1),
-            };
-            let first = Snapshot {
-                last_contained_log_timestamp_ms: now_ms,
-                kraft_version: 1,
-                voters: Some(VoterSet::new([voter])),
-                values: Vec::new(),
-            };
-            let first = first.to_bytes(0, now_ms).map_err(unwritable("the first snapshot"))?;
-            let path = metadata_dir.join(SnapshotId { end_offset: 0, epoch: 0 }.file_name());
-            // A first try may have left it, and it is read-only.
-            fs::remove_file(&path)?;
-            fs::write(&path, &first)?;
-            make_read_only(&path)?;
-            unsynced.extend([path, metadata_dir]);
-        }
-    }
-    // The directories' entries too, so that none is formatted before the others are there.
-    let mut dirs: Vec<&Path> = directories.iter().map(|&(dir, _)| dir).collect();
-    dirs.extend(directories.iter().filter_map(|(dir, _)| dir.parent()).filter(|parent| !parent.as_os_str().is_empty()));
-    dirs.sort_unstable();
-    dirs.dedup();
-    unsynced.extend(dirs.iter().map(|dir| dir.to_path_buf()));
-    fs::sync_together(&unsynced)?;
-    for (tmp, path) in &renames {
-        fs::rename_unsynced(tmp, path)?;
-    }
-    fs::sync_together(&directories.iter().map(|&(dir, _)| dir).collect::<Vec<_>>())?;
+    let directories: Vec<NewDirectory> = options
+        .log_dirs
+        .iter()
+        .map(|dir| NewDirectory { path: dir.clone(), id: Uuid::random(random), is_metadata: *dir == options.metadata_log_dir })
+        .collect();
+    let voter = directories.iter().find(|directory| directory.is_metadata).map(|directory| Voter {
+        key: ReplicaKey { id: options.node_id, directory_id: directory.id },
+        endpoints: vec![options.controller_endpoint.clone()],
+        kraft_versions: (0, 1),
+    });
+    let formatting = Formatting {
+        cluster_id: options.cluster_id.clone().unwrap_or_else(|| Uuid::random(random).to_string()),
+        node_id: options.node_id,
+        bootstrap: bootstrap_records(),
+        kraft_version: 1,
+        voters: Some(VoterSet::new(voter)),
+        now_ms: options.clock.now_ms(),
+    };
+    formatting.write(&directories)?;
     Ok(true)
+}
+
+/// What the directories of a node are to say.
+pub struct Formatting {
+    pub cluster_id: String,
+    pub node_id: i32,
+    /// What a new cluster starts with.
+    pub bootstrap: Vec<VersionedRecord>,
+    pub kraft_version: i16,
+    /// The voters that the metadata log starts with. `None`: they are in the configuration, or come later.
+    pub voters: Option<VoterSet>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// A directory to format, whether it is there or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDirectory {
+    pub path: PathBuf,
+    pub id: Uuid,
+    /// It holds the metadata log.
+    pub is_metadata: bool,
+}
+
+impl Formatting {
+    /// Formats the directories. After a crash each is either as it was or formatted, and none is formatted while another lacks a file.
+    pub fn write(&self, directories: &[NewDirectory]) -> Result<(), FormatError> {
+        let now_ms = self.now_ms;
+        let unwritable =
+            |what| move |error: crate::raft::control::RaftRecordError| FormatError::Unwritable { what, reason: error.to_string() };
+        let values: Result<Vec<_>, _> = self.bootstrap.iter().map(VersionedRecord::to_value).collect();
+        let values = values.map_err(|error| FormatError::Unwritable { what: BOOTSTRAP, reason: error.to_string() })?;
+        let bootstrap = Snapshot { values, ..Snapshot::default() };
+        let bootstrap = bootstrap.to_bytes(0, now_ms).map_err(unwritable(BOOTSTRAP))?;
+        // All that is new becomes durable together, and then, with one rename for each directory, formatted.
+        let mut unsynced: Vec<PathBuf> = Vec::new();
+        let mut renames: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let date = java_date(now_ms);
+        for directory in directories {
+            let dir = &directory.path;
+            fs::create_dir_all(dir)?;
+            fs::write(&dir.join(BOOTSTRAP), &bootstrap)?;
+            let (cluster_id, node_id) = (self.cluster_id.clone(), self.node_id);
+            let meta = MetaProperties { cluster_id, node_id, directory_id: Some(directory.id) };
+            let path = dir.join(META_PROPERTIES);
+            let tmp = fs::with_suffix(&path, ".tmp");
+            fs::write(&tmp, meta.to_text(&date).as_bytes())?;
+            unsynced.extend([dir.join(BOOTSTRAP), tmp.clone()]);
+            renames.push((tmp, path));
+            if let (true, Some(voters)) = (directory.is_metadata, &self.voters) {
+                let metadata_dir = dir.join(CLUSTER_METADATA_DIR);
+                fs::create_dir_all(&metadata_dir)?;
+                let first = Snapshot {
+                    last_contained_log_timestamp_ms: now_ms,
+                    kraft_version: self.kraft_version,
+                    voters: Some(voters.clone()),
+                    values: Vec::new(),
+                };
+                let first = first.to_bytes(0, now_ms).map_err(unwritable("the first snapshot"))?;
+                let path = metadata_dir.join(SnapshotId { end_offset: 0, epoch: 0 }.file_name());
+                // A first try may have left it, and it is read-only.
+                fs::remove_file(&path)?;
+                fs::write(&path, &first)?;
+                fs::make_read_only(&path)?;
+                unsynced.extend([path, metadata_dir]);
+            }
+        }
+        // The directories' entries too, so that none is formatted before the others are there.
+        let mut dirs: Vec<&Path> = directories.iter().map(|directory| directory.path.as_path()).collect();
+        dirs.extend(directories.iter().filter_map(|directory| directory.path.parent()).filter(|parent| !parent.as_os_str().is_empty()));
+        dirs.sort_unstable();
+        dirs.dedup();
+        unsynced.extend(dirs.iter().map(|dir| dir.to_path_buf()));
+        fs::sync_together(&unsynced)?;
+        for (tmp, path) in &renames {
+            fs::rename_unsynced(tmp, path)?;
+        }
+        fs::sync_together(&directories.iter().map(|directory| directory.path.as_path()).collect::<Vec<_>>())?;
+        Ok(())
+    }
 }
 
 /// Does an unformatted directory hold what must not be taken for a new node's?
@@ -140,15 +182,10 @@ fn holds_logs(dir: &Path) -> Result<bool, StorageError> {
 }
 
 /// The feature levels of a new cluster.
-pub(super) fn bootstrap_records() -> Vec<VersionedRecord> {
+pub fn bootstrap_records() -> Vec<VersionedRecord> {
     let levels = features::NEW_CLUSTER.iter();
     let record = |&(name, feature_level): &(&str, i16)| FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() };
     levels.map(|level| VersionedRecord::new(record(level), 0)).collect()
-}
-
-fn bootstrap_values() -> Result<Vec<bytes::Bytes>, FormatError> {
-    let values: Result<Vec<_>, _> = bootstrap_records().iter().map(VersionedRecord::to_value).collect();
-    values.map_err(|error| FormatError::Unwritable { what: BOOTSTRAP, reason: error.to_string() })
 }
 
 /// A date as `java.util.Date` writes it.
