@@ -6,8 +6,9 @@
 //!
 //! Every `share.coordinator.state.topic.prune.interval.ms` the log is cut below the last redundant offset of each partition.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::config::BrokerConfig;
@@ -38,6 +39,9 @@ pub(crate) struct ShareCoordinator {
     runtime: Arc<Runtime<ShareShard, CoordinatorLog>>,
     replicas: Arc<Replicas>,
     num_partitions: i32,
+    writes: AtomicU64,
+    /// Where each partition of the log was cut the last time.
+    pruned: Mutex<BTreeMap<i32, i64>>,
     tasks: tokio::runtime::Handle,
 }
 
@@ -65,6 +69,8 @@ impl ShareCoordinator {
             runtime: Arc::new(Runtime::new(log, clock, write_timeout_ms, new_shard)),
             replicas,
             num_partitions: i32::try_from(config.long("share.coordinator.state.topic.num.partitions")).unwrap_or(i32::MAX),
+            writes: AtomicU64::new(0),
+            pruned: Mutex::default(),
             tasks: tokio::runtime::Handle::current(),
         });
         let interval_ms = u64::try_from(config.long("share.coordinator.state.topic.prune.interval.ms")).unwrap_or(u64::MAX);
@@ -120,6 +126,7 @@ impl ShareCoordinator {
 
     /// See [`ShareShard::write_state`].
     pub(crate) async fn write_state(&self, key: SharePartitionKey, write: WriteState) -> Result<(), ShareStateError> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         let operation =
             move |shard: &mut ShareShard, now, key, exists| shard.write_state(now, key, write, exists).map(|effects| ((), effects));
         self.write(key, "write", operation).await
@@ -153,8 +160,19 @@ impl ShareCoordinator {
         }
     }
 
-    /// Cuts the log of each partition below what is superseded. `pruned` is where that was the last time.
-    async fn prune(&self, pruned: &mut HashMap<i32, i64>) {
+    /// How often states were to be written since the start.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Up to which offset each partition of the log was cut the last time.
+    pub(crate) fn pruned(&self) -> BTreeMap<i32, i64> {
+        self.pruned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cuts the log of each partition below what is superseded.
+    async fn prune(&self) {
+        let pruned = self.pruned();
         for partition in self.runtime.partitions() {
             let Ok(Some(offset)) = self.runtime.read(partition, ShareShard::last_redundant_offset).await else { continue };
             if pruned.get(&partition) == Some(&offset) {
@@ -163,7 +181,7 @@ impl ShareCoordinator {
             let log = self.replicas.partition(topic_name::SHARE_GROUP_STATE, partition);
             match log.and_then(|log| log.delete_records(offset)) {
                 Ok(_) => {
-                    pruned.insert(partition, offset);
+                    self.pruned.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, offset);
                 }
                 Err(error) => tracing::warn!(partition, offset, %error, "the share group state could not be pruned"),
             }
@@ -172,11 +190,10 @@ impl ShareCoordinator {
 }
 
 async fn prune_regularly(coordinator: Weak<ShareCoordinator>, interval: Duration) {
-    let mut pruned = HashMap::new();
     loop {
         tokio::time::sleep(interval).await;
         let Some(coordinator) = coordinator.upgrade() else { return };
-        coordinator.prune(&mut pruned).await;
+        coordinator.prune().await;
     }
 }
 

@@ -43,7 +43,6 @@ const COMPRESSION_TYPES: [i8; 4] = [4, 3, 1, 2];
 #[derive(Debug, Default)]
 pub(crate) struct TelemetryCounters {
     pub(crate) pushes: AtomicU64,
-    pub(crate) bytes: AtomicU64,
     pub(crate) throttled: AtomicU64,
     pub(crate) unknown_subscriptions: AtomicU64,
 }
@@ -207,13 +206,11 @@ impl Telemetry {
     }
 
     /// What has been pushed.
-    #[allow(dead_code, reason = "for the node's own metrics")]
     pub(crate) fn counters(&self) -> &TelemetryCounters {
         &self.counters
     }
 
     /// How many clients are remembered.
-    #[allow(dead_code, reason = "for the node's own metrics")]
     pub(crate) fn instance_count(&self) -> usize {
         lock(&self.state).instances.len()
     }
@@ -267,7 +264,6 @@ impl Telemetry {
         };
         if code == ErrorCode::None && !request.metrics.is_empty() {
             self.counters.pushes.fetch_add(1, Ordering::Relaxed);
-            self.counters.bytes.fetch_add(request.metrics.len() as u64, Ordering::Relaxed);
             debug!(
                 instance = %request.client_instance_id,
                 client_id = ctx.client_id.as_deref().unwrap_or_default(),

@@ -356,6 +356,11 @@ impl Log {
         self.writer().producers.active_producers()
     }
 
+    /// Producers whose last batches are remembered.
+    pub fn producer_id_count(&self) -> usize {
+        self.writer().producers.producer_id_count()
+    }
+
     pub fn remove_expired_producers(&self) {
         self.writer().producers.remove_expired(self.clock.now_ms());
     }
@@ -363,6 +368,10 @@ impl Log {
     /// Base offset of the oldest segment.
     pub fn first_segment_base_offset(&self) -> i64 {
         self.segments().keys().next().copied().unwrap_or(0)
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments().len()
     }
 
     /// Paths of the segment files, oldest first (for tools and tests).

@@ -495,6 +495,10 @@ impl ProducerState {
         self.verifications.remove_expired(now_ms, expiration_ms);
     }
 
+    pub(super) fn producer_id_count(&self) -> usize {
+        self.producers.len()
+    }
+
     pub(super) fn active_producers(&self) -> Vec<ActiveProducer> {
         let active = |(&producer_id, entry): (&i64, &ProducerEntry)| ActiveProducer {
             producer_id,

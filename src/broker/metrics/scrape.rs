@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exposition::{Exposition, Labels};
 use super::requests::ApiReading;
 use crate::broker::group_coordinator::GroupOffset;
 use crate::broker::server::Broker;
+use crate::broker::telemetry::TelemetryCounters;
+use crate::common::topic_name;
 use crate::metadata::image::MetadataImage;
 use crate::replication::partition::Partition;
 
@@ -27,6 +30,8 @@ pub(super) async fn scrape(broker: &Arc<Broker>) -> Result<String, std::fmt::Err
     cluster(&mut out, broker, &image);
     quorum(&mut out, broker).await;
     groups(&mut out, broker).await;
+    share_coordinator(&mut out, broker);
+    telemetry(&mut out, broker);
     connections(&mut out, broker);
     process(&mut out);
     out.into_text()
@@ -115,11 +120,13 @@ fn topics(out: &mut Exposition, broker: &Broker, image: &MetadataImage) {
 
 fn replicas(out: &mut Exposition, broker: &Broker, partitions: &[Arc<Partition>]) {
     let id = broker.node_id();
+    let mut producer_ids = 0;
     let (mut leaders, mut under_replicated, mut under_min_isr, mut at_min_isr, mut offline) = (0, 0, 0, 0, 0);
     for partition in partitions {
         let registration = partition.registration();
         let log = partition.log();
         offline += usize::from(log.is_err());
+        producer_ids += log.as_ref().map_or(0, |log| log.producer_id_count());
         if registration.leader != id {
             continue;
         }
@@ -133,6 +140,7 @@ fn replicas(out: &mut Exposition, broker: &Broker, partitions: &[Arc<Partition>]
     }
     let mut gauge = |name, help, value: usize| out.value(name, help, value as f64);
     gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", partitions.len());
+    gauge("kafka_server_replicamanager_produceridcount", "Producers whose sequences are remembered, in each partition.", producer_ids);
     gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", leaders);
     gauge(
         "kafka_server_replicamanager_underreplicatedpartitions",
@@ -155,7 +163,7 @@ fn logs(out: &mut Exposition, broker: &Broker, partitions: &[Arc<Partition>]) {
     gauge("kafka_log_log_size", "Bytes of a partition's log.", |log| log.size_bytes() as f64);
     gauge("kafka_log_log_logstartoffset", "The first offset of a partition.", |log| log.log_start_offset() as f64);
     gauge("kafka_log_log_logendoffset", "The offset that a partition's next record gets.", |log| log.log_end_offset() as f64);
-    gauge("kafka_log_log_numlogsegments", "Segments of a partition's log.", |log| log.segment_paths().len() as f64);
+    gauge("kafka_log_log_numlogsegments", "Segments of a partition's log.", |log| log.segment_count() as f64);
     gauge("kafka_cluster_partition_laststableoffsetlag", "Records above the last stable offset.", |log| {
         (log.high_watermark() - log.last_stable_offset()).max(0) as f64
     });
@@ -234,19 +242,58 @@ async fn quorum(out: &mut Exposition, broker: &Broker) {
     gauge("kafka_server_raft_metrics_log_end_offset", "The metadata log's end.", quorum.log_end_offset);
 }
 
+/// The names of gauges, and the states that they count.
+const CLASSIC_GROUPS_BY_STATE: [(&str, &str, &str); 4] = [
+    (
+        "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance",
+        "PreparingRebalance",
+        "Classic groups that wait for their members.",
+    ),
+    (
+        "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
+        "CompletingRebalance",
+        "Classic groups that wait for their leader's assignment.",
+    ),
+    ("kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "Stable", "Classic groups at rest."),
+    ("kafka_coordinator_group_groupmetadatamanager_numgroupsempty", "Empty", "Classic groups without members."),
+];
+
+/// The names of gauges, the protocols of the groups that they count, and the states these can be in.
+const GROUPS_BY_STATE: [(&str, &str, &str, &[&str]); 3] = [
+    (
+        "kafka_server_group_coordinator_metrics_consumer_group_count",
+        "consumer",
+        "Groups of the consumer protocol, by state.",
+        &["Empty", "Assigning", "Reconciling", "Stable"],
+    ),
+    ("kafka_server_group_coordinator_metrics_share_group_count", "share", "Share groups, by state.", &["Empty", "Stable"]),
+    (
+        "kafka_server_group_coordinator_metrics_streams_group_count",
+        "streams",
+        "Streams groups, by state.",
+        &["Empty", "NotReady", "Assigning", "Reconciling", "Stable"],
+    ),
+];
+
 async fn groups(out: &mut Exposition, broker: &Broker) {
-    let mut by_state: BTreeMap<(String, String), u64> = BTreeMap::new();
     // While shards are being loaded there is nothing to tell of them.
-    for group in broker.groups.list_groups(Vec::new(), Vec::new()).await.unwrap_or_default() {
-        *by_state.entry((group.group_type.to_lowercase(), group.group_state.to_lowercase())).or_default() += 1;
-    }
-    let total: u64 = by_state.values().sum();
-    out.value("kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups that this broker coordinates.", total as f64);
+    let listed = broker.groups.list_groups(Vec::new(), Vec::new()).await.unwrap_or_default();
+    let count = |protocol: &str, state: Option<&str>| {
+        let of = listed.iter().filter(|it| it.group_type.eq_ignore_ascii_case(protocol));
+        of.filter(|it| state.is_none_or(|state| it.group_state == state)).count() as f64
+    };
     out.gauge(
         "kafka_server_group_coordinator_metrics_group_count",
-        "Groups that this broker coordinates, by protocol and state.",
-        by_state.into_iter().map(|((protocol, state), count)| (vec![("protocol", protocol), ("state", state)], count as f64)),
+        "Groups that this broker coordinates, by protocol.",
+        ["classic", "consumer", "share", "streams"].map(|protocol| (label("protocol", protocol), count(protocol, None))),
     );
+    out.value("kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups of the classic protocol.", count("classic", None));
+    for (name, state, help) in CLASSIC_GROUPS_BY_STATE {
+        out.value(name, help, count("classic", Some(state)));
+    }
+    for (name, protocol, help, states) in GROUPS_BY_STATE {
+        out.gauge(name, help, states.iter().map(|&state| (label("state", state), count(protocol, Some(state)))));
+    }
     let offsets = broker.groups.committed_offsets().await;
     out.value("kafka_coordinator_group_groupmetadatamanager_numoffsets", "Offsets committed by groups.", offsets.len() as f64);
     let labels = |it: &GroupOffset| {
@@ -263,6 +310,35 @@ async fn groups(out: &mut Exposition, broker: &Broker) {
         Some((labels(it), (log.high_watermark() - it.offset).max(0) as f64))
     });
     out.gauge("kafka_consumergroup_lag", "Records that a group has not read yet, of partitions led here.", lags);
+}
+
+fn share_coordinator(out: &mut Exposition, broker: &Broker) {
+    out.counter(
+        "kafka_server_share_coordinator_metrics_write",
+        "Writes of what share groups have done in partitions.",
+        [(Labels::new(), broker.share_coordinator.writes() as f64)],
+    );
+    out.gauge(
+        "kafka_server_share_coordinator_metrics_last_pruned_offset",
+        "Up to where a partition of the share groups' states was cut the last time.",
+        broker.share_coordinator.pruned().into_iter().map(|(partition, offset)| {
+            (vec![("topic", topic_name::SHARE_GROUP_STATE.to_owned()), ("partition", partition.to_string())], offset as f64)
+        }),
+    );
+}
+
+fn telemetry(out: &mut Exposition, broker: &Broker) {
+    let telemetry = &broker.telemetry;
+    out.value("kafka_server_client_metrics_instance_count", "Clients that asked which metrics to send.", telemetry.instance_count() as f64);
+    let mut counter = |name, help, value: &AtomicU64| out.counter(name, help, [(Labels::new(), value.load(Ordering::Relaxed) as f64)]);
+    let TelemetryCounters { pushes, throttled, unknown_subscriptions } = telemetry.counters();
+    counter("kafka_server_client_metrics_plugin_export", "Metrics taken from clients.", pushes);
+    counter("kafka_server_client_metrics_throttle", "Requests about client metrics that came too early.", throttled);
+    counter(
+        "kafka_server_client_metrics_unknown_subscription_request",
+        "Metrics of clients that answered another subscription than theirs.",
+        unknown_subscriptions,
+    );
 }
 
 fn connections(out: &mut Exposition, broker: &Broker) {

@@ -67,6 +67,12 @@ fn the_numbers_follow_what_clients_do() {
     assert_eq!(value("kafka_controller_kafkacontroller_activecontrollercount"), 1.0);
     assert_eq!(value("kafka_server_kafkaserver_brokerstate"), 3.0);
     assert_eq!(value("kafka_server_socketservermetrics_connection_count{listener=\"PLAINTEXT\"}"), 1.0);
+    assert_eq!(value("kafka_server_replicamanager_produceridcount"), 0.0);
+    assert_eq!(value("kafka_server_group_coordinator_metrics_group_count{protocol=\"share\"}"), 0.0);
+    assert_eq!(value("kafka_server_group_coordinator_metrics_share_group_count{state=\"Stable\"}"), 0.0);
+    assert_eq!(value("kafka_server_share_coordinator_metrics_write_total"), 0.0);
+    assert_eq!(value("kafka_server_client_metrics_instance_count"), 0.0);
+    assert_eq!(value("kafka_server_client_metrics_plugin_export_total"), 0.0);
     assert!(value("process_resident_memory_bytes") > 0.0);
 }
 
