@@ -163,6 +163,9 @@ pub struct MetadataRefresh {
 /// How long a look at the metadata lasts when nothing changes: Kafka relies on being told of changes.
 pub const METADATA_REFRESH_INTERVAL_MS: i64 = i32::MAX as i64;
 
+/// The epoch of a group that is new, and of its assignment, which gives nobody anything.
+pub(in crate::coordinator::group) const INITIAL_EPOCH: i32 = 1;
+
 /// The state that consumer and share groups have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModernGroup<M> {
@@ -187,11 +190,11 @@ impl<M: ModernMember> ModernGroup<M> {
     pub fn new(group_id: &str) -> ModernGroup<M> {
         ModernGroup {
             group_id: group_id.to_owned(),
-            group_epoch: 1,
+            group_epoch: INITIAL_EPOCH,
             metadata_hash: 0,
             members: BTreeMap::new(),
             subscribed_topics: SubscribedTopics::default(),
-            assignment_epoch: 0,
+            assignment_epoch: INITIAL_EPOCH,
             assignment_timestamp_ms: 0,
             target: BTreeMap::new(),
             inverted: BTreeMap::new(),

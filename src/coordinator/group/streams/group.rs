@@ -10,6 +10,7 @@ use super::reconcile::CurrentTasks;
 use super::tasks::{AssignedTasks, TaskId, Tasks};
 use super::topology::StreamsTopology;
 use crate::coordinator::group::consumer::CommitPermission;
+use crate::coordinator::group::modern::INITIAL_EPOCH;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::StreamsGroupMetadataValue;
 
@@ -41,9 +42,6 @@ impl StreamsGroupState {
         }
     }
 }
-
-/// The epoch of a group that is new, and of its assignment.
-const INITIAL_EPOCH: i32 = 1;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamsGroup {

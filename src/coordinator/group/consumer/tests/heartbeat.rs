@@ -1,6 +1,7 @@
 //! Heartbeats of a consumer group: joining, reconciliation, fencing, static members, regular expressions.
 
 use super::*;
+use crate::coordinator::group::GroupRecord;
 use crate::coordinator::group::modern::MemberState;
 use crate::coordinator::group::validate_consumer_group_heartbeat;
 use crate::metadata::delta::MetadataDelta;
@@ -392,4 +393,23 @@ fn a_restarted_coordinator_goes_on_where_the_old_one_was() {
     assert_eq!(restarted.consumer_group().common().group_epoch(), 3, "the metadata hash is the same");
     restarted.advance(45_000);
     assert!(restarted.consumer_group().is_empty(), "loaded members have sessions");
+}
+
+#[test]
+fn a_group_begins_with_an_assignment_of_its_first_epoch() {
+    let mut h = harness();
+    let expression =
+        ConsumerGroupHeartbeatRequest { subscribed_topic_names: None, subscribed_topic_regex: Some("f.*".to_owned()), ..joining("a", &[]) };
+    let (response, effects) = h.shard.consumer_group_heartbeat(h.now, &h.client(), expression);
+    assert_eq!((response.error_code, response.member_epoch), (0, 1));
+    // Until the expression is resolved nothing is new, so that there is nothing to compute.
+    let is_target = |record: &&GroupRecord| {
+        matches!(record, GroupRecord::ConsumerGroupTargetAssignmentMetadata(..) | GroupRecord::ConsumerGroupTargetAssignmentMember(..))
+    };
+    assert_eq!(effects.records.iter().filter(is_target).count(), 0);
+    h.apply(effects);
+    assert_eq!((h.consumer_group().common.group_epoch(), h.consumer_group().common.assignment_epoch()), (1, 1));
+    h.resolve_all();
+    let members = h.settle(&["a"]);
+    assert_eq!((members["a"].0, count(&members["a"].1)), (2, 6));
 }
