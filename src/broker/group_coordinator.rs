@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::config::BrokerConfig;
+use super::config::{BrokerConfig, DynamicConfig};
 use super::coordinator_log::CoordinatorLog;
 use super::request_context::RequestContext;
 use crate::common::clock::Clock;
@@ -24,7 +24,7 @@ use crate::coordinator::java_hash;
 use crate::coordinator::runtime::{Effects, Runtime, TransactionMarker, TransactionalProducer};
 use crate::metadata::delta::MetadataDelta;
 use crate::metadata::features;
-use crate::metadata::image::{ConfigResource, MetadataImage};
+use crate::metadata::image::{ConfigResource, ConfigResourceType, MetadataImage};
 use crate::metadata::publisher::Publisher;
 use crate::protocol::compression::Compression;
 use crate::protocol::error_code::ErrorCode;
@@ -50,10 +50,16 @@ pub(crate) struct GroupCoordinator {
     consumer_protocol_enabled: bool,
     /// Does it name the streams protocol?
     streams_protocol_enabled: bool,
-    /// What a new shard begins with.
-    image: Arc<Mutex<Arc<MetadataImage>>>,
+    newest: Arc<Mutex<Newest>>,
+    dynamic_config: Arc<DynamicConfig>,
     replicas: Arc<Replicas>,
     tasks: tokio::runtime::Handle,
+}
+
+/// What a new shard begins with.
+struct Newest {
+    image: Arc<MetadataImage>,
+    config: GroupCoordinatorConfig,
 }
 
 /// An offset that a group has committed.
@@ -67,7 +73,8 @@ pub(crate) struct GroupOffset {
 
 impl GroupCoordinator {
     /// A coordinator without shards; they come with the first metadata. Must be called within a tokio runtime.
-    pub(crate) fn new(config: &BrokerConfig, clock: Arc<dyn Clock>, replicas: Arc<Replicas>) -> GroupCoordinator {
+    pub(crate) fn new(dynamic_config: Arc<DynamicConfig>, clock: Arc<dyn Clock>, replicas: Arc<Replicas>) -> GroupCoordinator {
+        let config = dynamic_config.static_config();
         let group_config = group_config(config);
         let log = Arc::new(CoordinatorLog {
             topic: topic_name::CONSUMER_OFFSETS,
@@ -79,17 +86,20 @@ impl GroupCoordinator {
                 .unwrap_or(Compression::None),
             load_buffer_bytes: usize::try_from(config.offsets_load_buffer_size).unwrap_or(1).max(1),
         });
-        let shard_config = group_config.clone();
         let commit_timeout_ms = group_config.offsets_commit_timeout_ms;
-        let image = Arc::new(Mutex::new(Arc::default()));
-        let newest = Arc::clone(&image);
-        let new_shard = move |_| GroupShard::new(shard_config.clone(), Arc::clone(&locked(&newest)), Random::from_entropy());
+        let newest = Arc::new(Mutex::new(Newest { image: Arc::default(), config: group_config.clone() }));
+        let of_new_shards = Arc::clone(&newest);
+        let new_shard = move |_| {
+            let newest = locked(&of_new_shards);
+            GroupShard::new(newest.config.clone(), Arc::clone(&newest.image), Random::from_entropy())
+        };
         GroupCoordinator {
             runtime: Arc::new(Runtime::new(log, clock, commit_timeout_ms, new_shard)),
             config: group_config,
             consumer_protocol_enabled: is_protocol_enabled(config, "consumer"),
             streams_protocol_enabled: is_protocol_enabled(config, "streams"),
-            image,
+            newest,
+            dynamic_config,
             replicas,
             tasks: tokio::runtime::Handle::current(),
         }
@@ -398,7 +408,15 @@ impl Publisher for GroupCoordinator {
 
     fn publish(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
         // Before any shard is made, so that none begins with less than it is told of.
-        *locked(&self.image) = Arc::clone(image);
+        locked(&self.newest).image = Arc::clone(image);
+        if delta.changed_configs().iter().any(|resource| resource.type_ == ConfigResourceType::Broker) {
+            let config = group_config(&self.dynamic_config.current());
+            locked(&self.newest).config = config.clone();
+            self.runtime.tell_all(move |shard, _| {
+                shard.set_config(config.clone());
+                Effects::default()
+            });
+        }
         let mut deleted = Vec::new();
         for topic in delta.deleted_topics() {
             if topic.name == topic_name::CONSUMER_OFFSETS {

@@ -203,7 +203,7 @@ impl Server {
             Box::new(move |image: &MetadataImage, topic: &str| dynamic_config.log_config(image, topic))
         };
         let replicas = Arc::new(Replicas::new(config.node_id, Arc::clone(&log_dirs), log_configs));
-        let groups = Arc::new(GroupCoordinator::new(&config, Arc::clone(&clock), Arc::clone(&replicas)));
+        let groups = Arc::new(GroupCoordinator::new(Arc::clone(&dynamic_config), Arc::clone(&clock), Arc::clone(&replicas)));
         let producer_ids = Arc::new(ProducerIds::default());
         let transactions = Arc::new(TransactionCoordinator::new(
             &config,

@@ -272,6 +272,11 @@ impl GroupShard {
         &self.topics
     }
 
+    /// Other settings hold from now on; deadlines that are set stay.
+    pub fn set_config(&mut self, config: GroupCoordinatorConfig) {
+        self.config = config;
+    }
+
     /// The cluster's metadata has changed.
     pub fn on_new_metadata_image(&mut self, image: Arc<MetadataImage>, delta: &TopicsDelta) {
         for group_id in self.topics.update(image, delta) {

@@ -297,3 +297,35 @@ fn a_topic_that_is_asked_for_is_there_at_once_with_the_brokers_defaults() {
     assert_eq!(value(&mut connection, (TOPIC, "__consumer_offsets"), "cleanup.policy"), ("compact".to_owned(), DYNAMIC_TOPIC));
     assert_eq!(value(&mut connection, (TOPIC, "__consumer_offsets"), "segment.bytes"), ("104857600".to_owned(), DYNAMIC_TOPIC));
 }
+
+#[test]
+fn the_interval_between_assignments_of_groups_changes_without_a_restart() {
+    let broker = Broker::start_with(&["--ephemeral", "--override", "group.consumer.assignment.interval.ms=15000"]);
+    let mut connection = broker.connect();
+    connection.create_topic("t", 2);
+    connection.call(&FindCoordinatorRequest { key: "g".to_owned(), ..Default::default() }, 3);
+    assert_eq!(alter(&mut connection, (BROKER, ""), "group.consumer.assignment.interval.ms", 0, Some("0")), ok());
+    let mut join = |member_id: &str| {
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: "g".to_owned(),
+            member_id: member_id.to_owned(),
+            rebalance_timeout_ms: 30_000,
+            subscribed_topic_names: Some(vec!["t".to_owned()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let response = connection.call(&request, 1);
+            match code(response.error_code) {
+                ErrorCode::None => return response.member_epoch,
+                ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator if std::time::Instant::now() < deadline => {
+                    std::thread::yield_now()
+                }
+                error => panic!("{error:?}: {:?}", response.error_message),
+            }
+        }
+    };
+    // Each newcomer has the group assigned anew, at once.
+    assert_eq!([join("a"), join("b"), join("c")], [2, 3, 4]);
+}
