@@ -19,8 +19,8 @@ use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartit
 use crate::protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use crate::protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DeleteGroupsRequest, DescribeGroupsRequest, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
 
 macro_rules! named {
@@ -422,23 +422,11 @@ impl Admin {
 
     /// Deletes groups without members, their offsets included.
     pub async fn delete_groups(&self, groups: &[String]) -> Results<String, ()> {
-        self.rounds("deleteConsumerGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
-            let (coordinators, mut results) = self.by_coordinator(&pending).await;
-            let answers = self.to_brokers(coordinators, |connection, groups: &[String]| {
-                let request = DeleteGroupsRequest { groups_names: groups.to_vec(), ..Default::default() };
-                Ok((request, connection.version_of::<DeleteGroupsRequest>()?))
-            });
-            for (_, groups, answer) in answers.await {
-                match answer {
-                    Err(error) => results.extend(all_failed(groups, &error)),
-                    Ok((response, _)) => {
-                        results.extend(response.results.into_iter().map(|it| (it.group_id, ApiError::check(it.error_code, None))));
-                    }
-                }
-            }
-            results
-        })
-        .await
+        let request = |groups: &[String]| DeleteGroupsRequest { groups_names: groups.to_vec(), ..Default::default() };
+        let read = |_, response: DeleteGroupsResponse| {
+            response.results.into_iter().map(|it| (it.group_id, ApiError::check(it.error_code, None))).collect()
+        };
+        self.ask_coordinators("deleteConsumerGroups", groups.iter().cloned(), request, read).await
     }
 
     /// The committed offsets of a group, of all its partitions or of those given; `Ok(None)` where nothing is committed.

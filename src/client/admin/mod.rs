@@ -256,6 +256,29 @@ impl Admin {
         (coordinators, failed)
     }
 
+    /// Asks the coordinators of all items, each for its own. `read` gives the outcomes that an answer of this broker brings.
+    async fn ask_coordinators<K: Item, R: Request, T>(
+        &self,
+        call: &'static str,
+        items: impl IntoIterator<Item = K>,
+        request: impl Fn(&[K]) -> R,
+        read: impl Fn(i32, R::Response) -> Results<K, T>,
+    ) -> Results<K, T> {
+        let (request, read) = (&request, &read);
+        let round = |pending: Vec<K>| async move {
+            let (coordinators, mut results) = self.by_coordinator(&pending).await;
+            let build = |connection: &Connection, items: &[K]| Ok((request(items), connection.version_of::<R>()?));
+            for (broker, items, answer) in self.to_brokers(coordinators, build).await {
+                results.extend(match answer {
+                    Ok((response, _)) => read(broker, response),
+                    Err(error) => all_failed(items, &error),
+                });
+            }
+            results
+        };
+        self.rounds(call, items, round).await
+    }
+
     /// One request to a group's coordinator, retried. `code` finds in an answer the error that concerns all of it.
     async fn on_coordinator<R: Request>(
         &self,

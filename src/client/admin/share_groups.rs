@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::GroupState;
-use super::{Admin, Results, all_failed, authorized_operations, spread};
+use super::{Admin, Results, authorized_operations, spread};
 use crate::client::conn::Connection;
 use crate::client::error::{ApiError, ClientError};
 use crate::client::metadata::Broker;
@@ -18,7 +18,8 @@ use crate::protocol::messages::describe_share_group_offsets_request::{
 };
 use crate::protocol::messages::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse, DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse,
-    DescribeShareGroupOffsetsRequest, ShareGroupDescribeRequest,
+    DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse, ShareGroupDescribeRequest, ShareGroupDescribeResponse,
+    share_group_describe_response,
 };
 
 /// A share group.
@@ -56,59 +57,44 @@ pub struct SharePartitionOffset {
     pub lag: Option<i64>,
 }
 
+fn member(member: share_group_describe_response::Member) -> ShareMemberDescription {
+    let topics = member.assignment.topic_partitions.into_iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.into_iter().map(move |it| TopicPartition::new(topic.topic_name.clone(), it)));
+    ShareMemberDescription {
+        assignment: partitions.collect(),
+        member_id: member.member_id,
+        rack_id: member.rack_id,
+        client_id: member.client_id,
+        host: member.client_host,
+        member_epoch: member.member_epoch,
+        subscribed_topic_names: member.subscribed_topic_names,
+    }
+}
+
 impl Admin {
     /// Describes share groups.
     pub async fn describe_share_groups(&self, groups: &[String]) -> Results<String, ShareGroupDescription> {
-        self.rounds("describeShareGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
-            let (coordinators, mut results) = self.by_coordinator(&pending).await;
-            let answers = self.to_brokers(coordinators, |connection, groups: &[String]| {
-                let request = ShareGroupDescribeRequest { group_ids: groups.to_vec(), ..Default::default() };
-                Ok((request, connection.version_of::<ShareGroupDescribeRequest>()?))
+        let request = |groups: &[String]| ShareGroupDescribeRequest { group_ids: groups.to_vec(), ..Default::default() };
+        let read = |broker, response: ShareGroupDescribeResponse| {
+            let described = response.groups.into_iter().map(|group| {
+                let outcome = ApiError::check(group.error_code, group.error_message);
+                let mut members: Vec<ShareMemberDescription> = group.members.into_iter().map(member).collect();
+                members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+                let description = ShareGroupDescription {
+                    group_id: group.group_id.clone(),
+                    members,
+                    state: GroupState::parse(&group.group_state),
+                    coordinator: self.coordinator_node(broker),
+                    assignor_name: group.assignor_name,
+                    group_epoch: group.group_epoch,
+                    target_assignment_epoch: group.assignment_epoch,
+                    authorized_operations: authorized_operations(group.authorized_operations),
+                };
+                (group.group_id, outcome.map(|()| description))
             });
-            for (broker, groups, answer) in answers.await {
-                match answer {
-                    Err(error) => results.extend(all_failed(groups, &error)),
-                    Ok((response, _)) => {
-                        for group in response.groups {
-                            let outcome = ApiError::check(group.error_code, group.error_message);
-                            let mut members: Vec<ShareMemberDescription> = group
-                                .members
-                                .into_iter()
-                                .map(|member| {
-                                    let topics = member.assignment.topic_partitions.into_iter();
-                                    let partitions = topics.flat_map(|topic| {
-                                        topic.partitions.into_iter().map(move |it| TopicPartition::new(topic.topic_name.clone(), it))
-                                    });
-                                    ShareMemberDescription {
-                                        assignment: partitions.collect(),
-                                        member_id: member.member_id,
-                                        rack_id: member.rack_id,
-                                        client_id: member.client_id,
-                                        host: member.client_host,
-                                        member_epoch: member.member_epoch,
-                                        subscribed_topic_names: member.subscribed_topic_names,
-                                    }
-                                })
-                                .collect();
-                            members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
-                            let description = ShareGroupDescription {
-                                group_id: group.group_id.clone(),
-                                members,
-                                state: GroupState::parse(&group.group_state),
-                                coordinator: self.coordinator_node(broker),
-                                assignor_name: group.assignor_name,
-                                group_epoch: group.group_epoch,
-                                target_assignment_epoch: group.assignment_epoch,
-                                authorized_operations: authorized_operations(group.authorized_operations),
-                            };
-                            results.insert(group.group_id, outcome.map(|()| description));
-                        }
-                    }
-                }
-            }
-            results
-        })
-        .await
+            described.collect()
+        };
+        self.ask_coordinators("describeShareGroups", groups.iter().cloned(), request, read).await
     }
 
     /// Where share groups stand, in all their partitions or in those given; `None` in a partition the group has not begun.
@@ -116,51 +102,42 @@ impl Admin {
         &self,
         groups: &BTreeMap<String, Option<Vec<TopicPartition>>>,
     ) -> Results<String, Results<TopicPartition, Option<SharePartitionOffset>>> {
-        self.rounds("listShareGroupOffsets", groups.keys().cloned(), |pending: Vec<String>| async move {
-            let (coordinators, mut results) = self.by_coordinator(&pending).await;
-            let answers = self.to_brokers(coordinators, |connection, ids: &[String]| {
-                let wanted = ids.iter().map(|group| {
-                    let topics = groups.get(group).and_then(Option::as_ref).map(|partitions| {
-                        let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
-                        let topics = topics.into_iter().map(|(topic_name, partitions)| DescribeShareGroupOffsetsRequestTopic {
-                            topic_name,
-                            partitions,
-                            ..Default::default()
-                        });
-                        topics.collect()
+        let request = |ids: &[String]| {
+            let wanted = ids.iter().map(|group| {
+                let topics = groups.get(group).and_then(Option::as_ref).map(|partitions| {
+                    let topics = by_topic(partitions.iter().map(|it| (it.topic.clone(), it.partition)));
+                    let topics = topics.into_iter().map(|(topic_name, partitions)| DescribeShareGroupOffsetsRequestTopic {
+                        topic_name,
+                        partitions,
+                        ..Default::default()
                     });
-                    DescribeShareGroupOffsetsRequestGroup { group_id: group.clone(), topics, ..Default::default() }
+                    topics.collect()
                 });
-                let request = DescribeShareGroupOffsetsRequest { groups: wanted.collect(), ..Default::default() };
-                Ok((request, connection.version_of::<DescribeShareGroupOffsetsRequest>()?))
+                DescribeShareGroupOffsetsRequestGroup { group_id: group.clone(), topics, ..Default::default() }
             });
-            for (_, ids, answer) in answers.await {
-                match answer {
-                    Err(error) => results.extend(all_failed(ids, &error)),
-                    Ok((response, _)) => {
-                        for group in response.groups {
-                            let outcome = ApiError::check(group.error_code, group.error_message);
-                            let offsets = group.topics.into_iter().flat_map(|topic| {
-                                topic.partitions.into_iter().map(move |it| {
-                                    let offset = SharePartitionOffset {
-                                        start_offset: it.start_offset,
-                                        leader_epoch: (it.leader_epoch >= 0).then_some(it.leader_epoch),
-                                        lag: (it.lag >= 0).then_some(it.lag),
-                                    };
-                                    let outcome = ApiError::check(it.error_code, it.error_message);
-                                    let partition = TopicPartition::new(topic.topic_name.clone(), it.partition_index);
-                                    (partition, outcome.map(|()| (offset.start_offset >= 0).then_some(offset)))
-                                })
-                            });
-                            let offsets = offsets.collect();
-                            results.insert(group.group_id, outcome.map(|()| offsets));
-                        }
-                    }
-                }
-            }
-            results
-        })
-        .await
+            DescribeShareGroupOffsetsRequest { groups: wanted.collect(), ..Default::default() }
+        };
+        let read = |_, response: DescribeShareGroupOffsetsResponse| {
+            let described = response.groups.into_iter().map(|group| {
+                let outcome = ApiError::check(group.error_code, group.error_message);
+                let offsets = group.topics.into_iter().flat_map(|topic| {
+                    topic.partitions.into_iter().map(move |it| {
+                        let offset = SharePartitionOffset {
+                            start_offset: it.start_offset,
+                            leader_epoch: (it.leader_epoch >= 0).then_some(it.leader_epoch),
+                            lag: (it.lag >= 0).then_some(it.lag),
+                        };
+                        let outcome = ApiError::check(it.error_code, it.error_message);
+                        let partition = TopicPartition::new(topic.topic_name.clone(), it.partition_index);
+                        (partition, outcome.map(|()| (offset.start_offset >= 0).then_some(offset)))
+                    })
+                });
+                let offsets = offsets.collect();
+                (group.group_id, outcome.map(|()| offsets))
+            });
+            described.collect()
+        };
+        self.ask_coordinators("listShareGroupOffsets", groups.keys().cloned(), request, read).await
     }
 
     /// Moves a share group without members to other start offsets.

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use super::groups::GroupState;
-use super::{Admin, Results, all_failed, authorized_operations};
+use super::{Admin, Results, authorized_operations};
 use crate::client::error::ApiError;
 use crate::client::metadata::Broker;
-use crate::protocol::messages::StreamsGroupDescribeRequest;
 use crate::protocol::messages::streams_group_describe_response::{self, Assignment, TaskIds, TaskOffset, TopicInfo};
+use crate::protocol::messages::{StreamsGroupDescribeRequest, StreamsGroupDescribeResponse};
 
 /// A streams group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,37 +145,26 @@ fn member(member: streams_group_describe_response::Member) -> StreamsMemberDescr
 impl Admin {
     /// Describes streams groups.
     pub async fn describe_streams_groups(&self, groups: &[String]) -> Results<String, StreamsGroupDescription> {
-        self.rounds("describeStreamsGroups", groups.iter().cloned(), |pending: Vec<String>| async move {
-            let (coordinators, mut results) = self.by_coordinator(&pending).await;
-            let answers = self.to_brokers(coordinators, |connection, groups: &[String]| {
-                let request = StreamsGroupDescribeRequest { group_ids: groups.to_vec(), ..Default::default() };
-                Ok((request, connection.version_of::<StreamsGroupDescribeRequest>()?))
+        let request = |groups: &[String]| StreamsGroupDescribeRequest { group_ids: groups.to_vec(), ..Default::default() };
+        let read = |broker, response: StreamsGroupDescribeResponse| {
+            let described = response.groups.into_iter().map(|group| {
+                let outcome = ApiError::check(group.error_code, group.error_message);
+                let mut members: Vec<StreamsMemberDescription> = group.members.into_iter().map(member).collect();
+                members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+                let description = StreamsGroupDescription {
+                    group_id: group.group_id.clone(),
+                    group_epoch: group.group_epoch,
+                    target_assignment_epoch: group.assignment_epoch,
+                    topology: group.topology.map(topology),
+                    members,
+                    state: GroupState::parse(&group.group_state),
+                    coordinator: self.coordinator_node(broker),
+                    authorized_operations: authorized_operations(group.authorized_operations),
+                };
+                (group.group_id, outcome.map(|()| description))
             });
-            for (broker, groups, answer) in answers.await {
-                match answer {
-                    Err(error) => results.extend(all_failed(groups, &error)),
-                    Ok((response, _)) => {
-                        for group in response.groups {
-                            let outcome = ApiError::check(group.error_code, group.error_message);
-                            let mut members: Vec<StreamsMemberDescription> = group.members.into_iter().map(member).collect();
-                            members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
-                            let description = StreamsGroupDescription {
-                                group_id: group.group_id.clone(),
-                                group_epoch: group.group_epoch,
-                                target_assignment_epoch: group.assignment_epoch,
-                                topology: group.topology.map(topology),
-                                members,
-                                state: GroupState::parse(&group.group_state),
-                                coordinator: self.coordinator_node(broker),
-                                authorized_operations: authorized_operations(group.authorized_operations),
-                            };
-                            results.insert(group.group_id, outcome.map(|()| description));
-                        }
-                    }
-                }
-            }
-            results
-        })
-        .await
+            described.collect()
+        };
+        self.ask_coordinators("describeStreamsGroups", groups.iter().cloned(), request, read).await
     }
 }

@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::named;
-use super::{Admin, Item, Results, all_failed, wire_millis};
+use super::{Admin, Item, Results, wire_millis};
 use crate::client::cluster::CoordinatorKind;
 use crate::client::error::{ApiError, ClientError};
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
-use crate::protocol::messages::{DescribeTransactionsRequest, InitProducerIdRequest, ListTransactionsRequest, WriteTxnMarkersRequest};
+use crate::protocol::messages::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse, InitProducerIdRequest, ListTransactionsRequest, WriteTxnMarkersRequest,
+};
 
 named! {
     /// Where a transaction stands.
@@ -113,39 +115,29 @@ impl Admin {
 
     /// Describes transactional ids.
     pub async fn describe_transactions(&self, transactional_ids: &[String]) -> Results<String, TransactionDescription> {
-        let results = self.rounds("describeTransactions", ids(transactional_ids), |pending: Vec<TransactionalId>| async move {
-            let (coordinators, mut results) = self.by_coordinator(&pending).await;
-            let answers = self.to_brokers(coordinators, |connection, ids: &[TransactionalId]| {
-                let transactional_ids = ids.iter().map(|id| id.0.clone()).collect();
-                let request = DescribeTransactionsRequest { transactional_ids, ..Default::default() };
-                Ok((request, connection.version_of::<DescribeTransactionsRequest>()?))
+        let request = |ids: &[TransactionalId]| {
+            let transactional_ids = ids.iter().map(|id| id.0.clone()).collect();
+            DescribeTransactionsRequest { transactional_ids, ..Default::default() }
+        };
+        let read = |coordinator_id, response: DescribeTransactionsResponse| {
+            let described = response.transaction_states.into_iter().map(|it| {
+                let outcome = ApiError::check(it.error_code, None);
+                let topics = it.topics.into_iter();
+                let partitions = topics.flat_map(|it| it.partitions.into_iter().map(move |p| TopicPartition::new(it.topic.clone(), p)));
+                let description = TransactionDescription {
+                    coordinator_id,
+                    state: TransactionState::parse(&it.transaction_state),
+                    producer_id: it.producer_id,
+                    producer_epoch: it.producer_epoch,
+                    transaction_timeout_ms: i64::from(it.transaction_timeout_ms),
+                    transaction_start_time_ms: (it.transaction_start_time_ms >= 0).then_some(it.transaction_start_time_ms),
+                    topic_partitions: partitions.collect(),
+                };
+                (TransactionalId(it.transactional_id), outcome.map(|()| description))
             });
-            for (broker, ids, answer) in answers.await {
-                match answer {
-                    Err(error) => results.extend(all_failed(ids, &error)),
-                    Ok((response, _)) => {
-                        for it in response.transaction_states {
-                            let outcome = ApiError::check(it.error_code, None);
-                            let topics = it.topics.into_iter();
-                            let partitions =
-                                topics.flat_map(|it| it.partitions.into_iter().map(move |p| TopicPartition::new(it.topic.clone(), p)));
-                            let description = TransactionDescription {
-                                coordinator_id: broker,
-                                state: TransactionState::parse(&it.transaction_state),
-                                producer_id: it.producer_id,
-                                producer_epoch: it.producer_epoch,
-                                transaction_timeout_ms: i64::from(it.transaction_timeout_ms),
-                                transaction_start_time_ms: (it.transaction_start_time_ms >= 0).then_some(it.transaction_start_time_ms),
-                                topic_partitions: partitions.collect(),
-                            };
-                            results.insert(TransactionalId(it.transactional_id), outcome.map(|()| description));
-                        }
-                    }
-                }
-            }
-            results
-        });
-        by_name(results.await)
+            described.collect()
+        };
+        by_name(self.ask_coordinators("describeTransactions", ids(transactional_ids), request, read).await)
     }
 
     /// Writes an abort marker into one partition, past the coordinator: the way out when a transaction hangs.
