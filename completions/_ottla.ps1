@@ -1,6 +1,19 @@
 # Completions for ottla and for Kafka's tools. Made by `ottla generate`, from the tools' own definitions.
 
 $ottlaPrograms = [ordered]@{
+    'check' = @{
+        About = 'Look through data directories and say what is wrong in them'
+        Operand = 'files'
+        Flags = [ordered]@{
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--repair' = @{ Help = 'Do what recovery does after a crash to every log that needs it; the broker must not be running'; Values = $null }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'completion' = @{
         About = 'Print the script that completes commands in a shell'
         Operand = @('bash', 'zsh', 'fish', 'powershell')

@@ -30,6 +30,18 @@ _ottla_offer_files() {
     compopt -o filenames 2>/dev/null
 }
 
+_ottla_check() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    [[ $cur != -* ]] && { _ottla_offer_files -d; return; }
+    _ottla_offer $'--color\n--help\n--output\n--quiet\n--repair\n--version\n--yes'
+}
+
 _ottla_completion() {
     local cur flag after_equals
     _ottla_words
@@ -219,10 +231,11 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'completion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\nstorage\ntopics'
+        _ottla_offer $'check\ncompletion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\nstorage\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
+        check) _ottla_check ;;
         completion) _ottla_completion ;;
         console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
         console-producer|kafka-console-producer) _ottla_console_producer ;;

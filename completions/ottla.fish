@@ -11,6 +11,7 @@ function __ottla_command
 end
 
 complete -c ottla -f
+complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a check -d 'Look through data directories and say what is wrong in them'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a completion -d 'Print the script that completes commands in a shell'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a console-consumer -d 'Read records of topics and print them'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a console-producer -d 'Send records to a topic: each line of standard input is one'
@@ -21,6 +22,16 @@ complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a quickstart -d 'S
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a serve -d 'Run a Kafka broker (and its controller) on this machine'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a storage -d 'Format the directories of a node, or look at them: info, format, version-mapping, feature-dependencies, random-uuid'
 complete -c ottla -n 'test (count (commandline -opc)) -eq 1' -a topics -d 'Create, list, describe, alter and delete topics'
+
+# check
+complete -c ottla -n '__ottla_command check' -f -a '(__fish_complete_directories)'
+complete -c ottla -n '__ottla_command check' -l color -x -a 'auto always never' -d 'Colour the output [default: auto]'
+complete -c ottla -n '__ottla_command check' -l help -d 'Print this help'
+complete -c ottla -n '__ottla_command check' -l output -x -a 'plain table json' -d 'How to print the result: Kafka\'s text, a table, or JSON [default: a table on a terminal, else plain]'
+complete -c ottla -n '__ottla_command check' -l quiet -d 'No progress and no notices on standard error'
+complete -c ottla -n '__ottla_command check' -l repair -d 'Do what recovery does after a crash to every log that needs it; the broker must not be running'
+complete -c ottla -n '__ottla_command check' -l version -d 'Print the version of Kafka that this tool is compatible with'
+complete -c ottla -n '__ottla_command check' -l yes -d 'Do not ask before deleting or overwriting'
 
 # completion
 complete -c ottla -n '__ottla_command completion' -f -a 'bash zsh fish powershell'

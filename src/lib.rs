@@ -14,14 +14,16 @@
 //! decided by [`controller`] (pure: request in, response and records out), agreed on by [`raft`] (pure: events in, commands out), and
 //! only then seen by anyone, when the records are replayed into the [`metadata`] image and published.
 //!
-//! The tools and whatever else talks to a broker do so through [`client`]; they know no broker internals.
+//! The tools and whatever else talks to a broker do so through [`client`]; they know no broker internals. `kafka-dump-log`, `kafka-storage`
+//! and `ottla check` work on files.
 //!
 //! # Entry points
 //! | To see | Open |
 //! |---|---|
 //! | what a request does | `broker/dispatch.rs`, then its file in `broker/handlers/` |
 //! | how a node starts | `broker/serve.rs`, `broker/server.rs` |
-//! | how data lies on disk | `storage/log.rs`, `storage/loader.rs` |
+//! | how data lies on disk | `storage/log.rs`, `storage/loader.rs`; to look at it, `storage/inspect.rs`, `storage/check.rs` |
+//! | how a directory is formatted | `metadata/format.rs` |
 //! | how a topic comes to be | `controller/topics.rs`, `metadata/image.rs`, `replication/replicas.rs` |
 //! | how groups work | `coordinator/group/` |
 //! | how transactions work | `coordinator/transaction/`, then `broker/transaction_coordinator.rs` and `storage/verification.rs` |
@@ -32,7 +34,8 @@
 //!
 //! # Modules
 //! Each may use only what stands below it in this list; `tests/it/tidy.rs` holds that.
-//! - [`tools`]: the command-line tools. Invariant: none of them touches a broker but over the wire.
+//! - [`tools`]: the command-line tools. Invariant: none of them touches a broker but over the wire; those that look at a data directory do so
+//!   through [`storage`], beside a broker or without one.
 //! - [`broker`]: sockets, dispatch, handlers, the wiring of a node.
 //! - [`coordinator`], [`controller`], [`replication`]: groups and transactions; the metadata's owner; partitions and their waiting requests.
 //!   Invariant: the first two hold no socket, file, clock or random source.

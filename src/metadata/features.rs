@@ -160,11 +160,7 @@ const FIRST: MetadataVersion = MetadataVersion(7);
 /// The features in Kafka's own order.
 pub const FEATURES: [Feature; 6] = [
     Feature { name: KRAFT_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(21))], dependencies: &[] },
-    Feature {
-        name: TRANSACTION_VERSION,
-        levels: &[(0, FIRST), (1, MetadataVersion(24)), (2, MetadataVersion(24))],
-        dependencies: &[],
-    },
+    Feature { name: TRANSACTION_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(24)), (2, MetadataVersion(24))], dependencies: &[] },
     Feature { name: GROUP_VERSION, levels: &[(0, FIRST), (1, MetadataVersion(22))], dependencies: &[] },
     Feature {
         name: ELIGIBLE_LEADER_REPLICAS_VERSION,

@@ -110,7 +110,10 @@ impl LogBatches<'_> {
             return Err(InspectError::Batch { path: self.path.to_owned(), position, source });
         }
         let Some(mut bytes) = self.window.bytes(position, BATCH_OVERHEAD)?.first_chunk::<BATCH_OVERHEAD>().copied() else {
-            return Err(InspectError::Corrupt(format!("Failed to load record batch header at position {position} of {}", self.path.display())));
+            return Err(InspectError::Corrupt(format!(
+                "Failed to load record batch header at position {position} of {}",
+                self.path.display()
+            )));
         };
         // Neither a later magic nor a length that is too small keeps the other fields from being shown.
         bytes[MAGIC] = 2;
@@ -191,6 +194,17 @@ impl<const SIZE: usize> Entries<SIZE> {
         Ok(self.buffer[at..at + SIZE].try_into().expect("a whole entry"))
     }
 
+    /// Forgets the zeroes after the last entry, if the file ends with such.
+    fn trim_padding(&mut self) -> Result<(), StorageError> {
+        let is_padding = |entry: &[u8; SIZE]| *entry == [0; SIZE];
+        if let Some(last) = self.len().checked_sub(1)
+            && is_padding(&self.entry(last)?)
+        {
+            self.size = self.partition_point(|entry| !is_padding(entry))? * SIZE as u64;
+        }
+        Ok(())
+    }
+
     /// How many entries at the front satisfy `pred`, which holds for a prefix of them.
     fn partition_point(&mut self, pred: impl Fn(&[u8; SIZE]) -> bool) -> Result<u64, StorageError> {
         let (mut low, mut high) = (0, self.len());
@@ -231,6 +245,11 @@ pub struct OffsetPosition {
 impl OffsetIndexFile {
     pub fn open(path: &Path, base_offset: i64) -> Result<OffsetIndexFile, StorageError> {
         Ok(OffsetIndexFile { base_offset, entries: Entries::open(path)? })
+    }
+
+    /// Leaves out the zeroes that Kafka puts after the last entry of an index that it is still writing (or was, when it was killed).
+    pub fn trim_padding(&mut self) -> Result<(), StorageError> {
+        self.entries.trim_padding()
     }
 
     pub fn len(&self) -> u64 {
@@ -296,6 +315,11 @@ pub struct TimestampOffset {
 impl TimeIndexFile {
     pub fn open(path: &Path, base_offset: i64) -> Result<TimeIndexFile, StorageError> {
         Ok(TimeIndexFile { base_offset, entries: Entries::open(path)? })
+    }
+
+    /// Leaves out the zeroes that Kafka puts after the last entry of an index that it is still writing (or was, when it was killed).
+    pub fn trim_padding(&mut self) -> Result<(), StorageError> {
+        self.entries.trim_padding()
     }
 
     pub fn len(&self) -> u64 {
@@ -409,7 +433,8 @@ mod tests {
     #[test]
     fn index_entries_are_found_and_checked() {
         let entries = [(3i32, 0i32), (7, 100), (9, 220)];
-        let content: Vec<u8> = entries.iter().flat_map(|(offset, position)| [offset.to_be_bytes(), position.to_be_bytes()].concat()).collect();
+        let content: Vec<u8> =
+            entries.iter().flat_map(|(offset, position)| [offset.to_be_bytes(), position.to_be_bytes()].concat()).collect();
         let (_dir, path) = written("00000000000000000010.index", &content);
         let mut index = OffsetIndexFile::open(&path, 10).expect("opened");
         assert_eq!(index.len(), 3);

@@ -6,6 +6,7 @@
 //! Invariant: every access to the file system goes through [`fs`].
 //! Invariant: a batch is opaque bytes; only validation, compaction and lookup by timestamp look at records.
 
+pub mod check;
 pub mod checkpoint;
 pub mod cleaner;
 pub mod config;

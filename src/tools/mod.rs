@@ -12,6 +12,7 @@
 //! and `metadata`. The broker is another world.
 
 mod args;
+mod check;
 mod connect;
 mod console_consumer;
 mod console_producer;
@@ -67,7 +68,8 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] = &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, storage::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] =
+    &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, storage::TOOL, topics::TOOL];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -119,7 +121,11 @@ fn parse_and_run(tool: &Tool, session: &mut Session, words: Vec<OsString>) -> an
         return help(session, command, has_commands);
     }
     if options.has("version") {
-        return if session.compat() && has_commands { Err(Usage::new("unrecognized arguments: '--version'").into()) } else { version(session) };
+        return if session.compat() && has_commands {
+            Err(Usage::new("unrecognized arguments: '--version'").into())
+        } else {
+            version(session)
+        };
     }
     for word in options.stray().iter().filter(|_| !has_commands) {
         session.warn(format_args!("ignored: '{word}' belongs to no option"));
@@ -185,11 +191,12 @@ pub fn ottla(args: impl IntoIterator<Item = OsString>, others: &[OwnCommand]) ->
         .iter()
         .map(|other| OwnCommand { command: other.command, run: other.run })
         .chain(
-            [links::command, quickstart::command, generate::completion_command]
+            [check::command, links::command, quickstart::command, generate::completion_command]
                 .map(|command| OwnCommand { command, run: |_| ExitCode::FAILURE }),
         )
         .collect();
     let result = match first.as_str() {
+        "check" => check::run(&mut session, &rest()),
         "links" => links::run(&mut session, &rest()),
         "quickstart" => quickstart::run(&mut session, &rest()),
         "completion" => generate::completion(&mut session, &rest(), &described),

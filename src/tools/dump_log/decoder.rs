@@ -154,9 +154,8 @@ impl Decoder {
             }
             Decoder::RemoteLogMetadata => {
                 let value = record.value.clone().ok_or_else(|| "it has no value".to_owned());
-                let text = value
-                    .and_then(remote_log::text)
-                    .unwrap_or_else(|reason| format!("Error at offset {offset}, skipping. {reason}"));
+                let text =
+                    value.and_then(remote_log::text).unwrap_or_else(|reason| format!("Error at offset {offset}, skipping. {reason}"));
                 Ok((None, Some(Decoded::Text(text))))
             }
         }

@@ -130,8 +130,9 @@ impl Dump<'_> {
             }
         }
         for record in view.records_shared(&bytes) {
-            let record = record
-                .map_err(|error| Failure::new(format!("the batch at position {} of {} cannot be read: {error}", batch.position, self.file)))?;
+            let record = record.map_err(|error| {
+                Failure::new(format!("the batch at position {} of {} cannot be read: {error}", batch.position, self.file))
+            })?;
             if record.offset != *last_offset + 1 {
                 let heading = format!("Non-consecutive offsets in {}", self.absolute());
                 self.problem(heading, format!("  {last_offset} is followed by {}", record.offset));

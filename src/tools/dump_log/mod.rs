@@ -32,25 +32,32 @@ pub(super) const TOOL: Tool = Tool { name: "kafka-dump-log", command, run };
 const MAX_MESSAGE_SIZE: i32 = 5 * 1024 * 1024;
 
 fn command() -> Command {
-    with_general_args(args::command("dump-log", "Show what is in the files of a log: segments, indexes, snapshots").args([
-        value("files", "FILE,...", "The files: .log, .index, .timeindex, .txnindex, .snapshot, .checkpoint")
-            .value_hint(clap::ValueHint::FilePath),
-        flag("print-data-log", "Print the records' keys and values too; every decoder implies it"),
-        flag("deep-iteration", "List the records of each batch; --print-data-log implies it"),
-        flag("skip-record-metadata", "Of each record print only what is in it; leaves control records out"),
-        value("max-bytes", "BYTES", "Read only so many bytes of each .log file"),
-        flag("verify-index-only", "Compare an index with its log without printing it"),
-        flag("index-sanity-check", "Check an index as a broker does when it starts, without printing it"),
-        value("max-message-size", "BYTES", "The largest batch that is looked for at an index entry [default: 5242880]"),
-        optional_value("key-decoder-class", "CLASS", "How keys are read: StringDecoder (the default), IntegerDecoder, LongDecoder, DefaultDecoder")
+    with_general_args(
+        args::command("dump-log", "Show what is in the files of a log: segments, indexes, snapshots").args([
+            value("files", "FILE,...", "The files: .log, .index, .timeindex, .txnindex, .snapshot, .checkpoint")
+                .value_hint(clap::ValueHint::FilePath),
+            flag("print-data-log", "Print the records' keys and values too; every decoder implies it"),
+            flag("deep-iteration", "List the records of each batch; --print-data-log implies it"),
+            flag("skip-record-metadata", "Of each record print only what is in it; leaves control records out"),
+            value("max-bytes", "BYTES", "Read only so many bytes of each .log file"),
+            flag("verify-index-only", "Compare an index with its log without printing it"),
+            flag("index-sanity-check", "Check an index as a broker does when it starts, without printing it"),
+            value("max-message-size", "BYTES", "The largest batch that is looked for at an index entry [default: 5242880]"),
+            optional_value(
+                "key-decoder-class",
+                "CLASS",
+                "How keys are read: StringDecoder (the default), IntegerDecoder, LongDecoder, DefaultDecoder",
+            )
             .help_heading("Decoders"),
-        optional_value("value-decoder-class", "CLASS", "How values are read, as --key-decoder-class").help_heading("Decoders"),
-        flag("offsets-decoder", "The log is of __consumer_offsets").help_heading("Decoders"),
-        flag("transaction-log-decoder", "The log is of __transaction_state").help_heading("Decoders"),
-        flag("share-group-state-decoder", "The log is of __share_group_state").help_heading("Decoders"),
-        flag("cluster-metadata-decoder", "The log is of __cluster_metadata, or the file is one of its snapshots").help_heading("Decoders"),
-        flag("remote-log-metadata-decoder", "The log is of __remote_log_metadata").help_heading("Decoders"),
-    ]))
+            optional_value("value-decoder-class", "CLASS", "How values are read, as --key-decoder-class").help_heading("Decoders"),
+            flag("offsets-decoder", "The log is of __consumer_offsets").help_heading("Decoders"),
+            flag("transaction-log-decoder", "The log is of __transaction_state").help_heading("Decoders"),
+            flag("share-group-state-decoder", "The log is of __share_group_state").help_heading("Decoders"),
+            flag("cluster-metadata-decoder", "The log is of __cluster_metadata, or the file is one of its snapshots")
+                .help_heading("Decoders"),
+            flag("remote-log-metadata-decoder", "The log is of __remote_log_metadata").help_heading("Decoders"),
+        ]),
+    )
 }
 
 /// What the flags ask for.

@@ -182,11 +182,7 @@ fn dynamic_voter(text: &str) -> Result<(i32, String, u16, Uuid), String> {
     Ok((id, host.to_owned(), port, directory))
 }
 
-fn effective_release(
-    asked: Option<MetadataVersion>,
-    levels: &BTreeMap<String, i16>,
-    unstable: bool,
-) -> Result<MetadataVersion, Failure> {
+fn effective_release(asked: Option<MetadataVersion>, levels: &BTreeMap<String, i16>, unstable: bool) -> Result<MetadataVersion, Failure> {
     let newest = MetadataVersion::all().map(|(level, _)| level).last().unwrap_or(LATEST_METADATA_VERSION);
     let version = match (levels.get(METADATA_VERSION), asked) {
         (Some(_), Some(_)) => {
@@ -395,7 +391,8 @@ mod tests {
         for (name, level) in others.into_iter().chain([("share.version", 0), ("streams.version", 0), ("metadata.version", 27)]) {
             assert_eq!(all.get(name), Some(&level), "{name}");
         }
-        let error = |version, pairs: &[&str]| effective_levels(MetadataVersion(version), asked(pairs), true).expect_err("refused").to_string();
+        let error =
+            |version, pairs: &[&str]| effective_levels(MetadataVersion(version), asked(pairs), true).expect_err("refused").to_string();
         assert_eq!(
             error(20, &["eligible.leader.replicas.version=1"]),
             "eligible.leader.replicas.version could not be set to 1 because it depends on metadata.version level 23"

@@ -30,21 +30,28 @@ const COMMANDS: [&str; 5] = ["info", "format", "version-mapping", "feature-depen
 
 fn command() -> Command {
     with_general_args(
-        args::command("storage", "Format the directories of a node, or look at them: info, format, version-mapping, feature-dependencies, random-uuid")
-            .args([
-                Arg::new("command").value_name("COMMAND").value_parser(COMMANDS).help("What to do"),
-                file("config", "The node's server.properties (info, format; -c)").alias("c").value_hint(ValueHint::FilePath),
-                value("cluster-id", "ID", "The cluster that the node belongs to (format; -t)").alias("t"),
-                flag("standalone", "The node is the only voter of a new quorum (format; -s)").alias("s"),
-                value("initial-controllers", "ID@HOST:PORT:DIRECTORY,...", "The voters of a new quorum, the same on every node (format; -I)")
-                    .alias("I"),
-                flag("no-initial-controllers", "The voters of the quorum are known elsewhere (format; -N)").alias("N"),
-                flag("ignore-formatted", "Leave directories alone that are formatted (format; -g)").alias("g"),
-                value("release-version", "RELEASE", "The release whose feature levels to take (format, version-mapping; -r)").alias("r"),
-                value("feature", "NAME=LEVEL", "A feature's level; may be repeated (format, feature-dependencies; -f)").alias("f"),
-                value("add-scram", "MECHANISM=[NAME=VALUE,...]", "A user to begin with: name, password, and perhaps salt, iterations, saltedpassword; may be repeated (format; -S)")
-                    .alias("S"),
-            ]),
+        args::command(
+            "storage",
+            "Format the directories of a node, or look at them: info, format, version-mapping, feature-dependencies, random-uuid",
+        )
+        .args([
+            Arg::new("command").value_name("COMMAND").value_parser(COMMANDS).help("What to do"),
+            file("config", "The node's server.properties (info, format; -c)").alias("c").value_hint(ValueHint::FilePath),
+            value("cluster-id", "ID", "The cluster that the node belongs to (format; -t)").alias("t"),
+            flag("standalone", "The node is the only voter of a new quorum (format; -s)").alias("s"),
+            value("initial-controllers", "ID@HOST:PORT:DIRECTORY,...", "The voters of a new quorum, the same on every node (format; -I)")
+                .alias("I"),
+            flag("no-initial-controllers", "The voters of the quorum are known elsewhere (format; -N)").alias("N"),
+            flag("ignore-formatted", "Leave directories alone that are formatted (format; -g)").alias("g"),
+            value("release-version", "RELEASE", "The release whose feature levels to take (format, version-mapping; -r)").alias("r"),
+            value("feature", "NAME=LEVEL", "A feature's level; may be repeated (format, feature-dependencies; -f)").alias("f"),
+            value(
+                "add-scram",
+                "MECHANISM=[NAME=VALUE,...]",
+                "A user to begin with: name, password, and perhaps salt, iterations, saltedpassword; may be repeated (format; -S)",
+            )
+            .alias("S"),
+        ]),
     )
 }
 

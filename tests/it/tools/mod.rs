@@ -1,12 +1,14 @@
 //! The tools as programs: their whole standard output, standard error and exit code.
 
 mod arguments;
+mod check;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 mod dry_run;
 mod dump_log;
 mod generated;
+mod storage;
 mod strangers;
 mod topics;
 

@@ -1,0 +1,616 @@
+//! Looking through whole log directories for what is wrong: `ottla check`. Nothing is changed but by [`repair`], which is recovery.
+//!
+//! Every batch of every segment is read once, and everything else in the directory is held against what the batches say: offset, time and
+//! transaction indexes, leader epochs, producer snapshots, checkpoints, topic ids. A finding says what recovery would do about it, and
+//! what that would lose.
+//!
+//! Invariant: no more memory than the largest batch, an open transaction each, and the aborted transactions of one segment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::common::clock::SystemClock;
+use crate::common::topic_partition::TopicPartition;
+use crate::common::uuid::Uuid;
+use crate::protocol::batch::{BatchHeader, BatchView, DecompressionLimits};
+
+use super::checkpoint;
+use super::config::LogConfig;
+use super::errors::StorageError;
+use super::fs;
+use super::inspect::{InspectError, LogBatch, LogBatches, LogFile, OffsetIndexFile, TimeIndexFile, TxnIndexFile, snapshot_producers};
+use super::log::{Log, LogOptions, parse_topic_partition_name};
+use super::log_dirs::CLUSTER_METADATA_DIR;
+use super::meta_properties::{META_PROPERTIES, MetaProperties};
+use super::partition_metadata::{self, PARTITION_METADATA};
+use super::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, end_txn_marker, segment_path};
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub path: PathBuf,
+    /// Byte in the file, where there is one.
+    pub position: Option<u64>,
+    pub problem: String,
+    pub repair: Repair,
+}
+
+/// What recovery does about a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// It puts the file right without losing a record; how.
+    Lossless(&'static str),
+    /// It cuts the log where the finding is; all that follows is lost.
+    Cut {
+        /// The first offset that is lost.
+        first_offset: i64,
+        /// The last offset that still has a readable header.
+        last_offset: Option<i64>,
+        bytes: u64,
+    },
+    /// Nothing: it does not look at this, or cannot help.
+    None,
+}
+
+/// How much was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub logs: u64,
+    pub segments: u64,
+    pub batches: u64,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// A log that was looked through.
+#[derive(Clone, Debug)]
+pub struct CheckedLog {
+    pub dir: PathBuf,
+    pub topic_partition: TopicPartition,
+    pub log_start_offset: i64,
+    /// The offset after the last whole and valid batch.
+    pub end_offset: i64,
+    /// How many findings recovery would put right.
+    pub repairable: usize,
+    /// The file of leader epochs has to be written anew.
+    bad_epochs: bool,
+}
+
+/// Goes through log directories; findings are handed out as they come.
+pub struct Checker<'a> {
+    report: &'a mut dyn FnMut(Finding),
+    /// Called with the bytes that have been read since it was called last.
+    progress: &'a dyn Fn(u64),
+    pub counts: Counts,
+    /// Those of the log that is being looked through.
+    repairable: usize,
+    pub logs: Vec<CheckedLog>,
+    topic_ids: BTreeMap<String, (Uuid, PathBuf)>,
+}
+
+/// What one log has shown so far.
+#[derive(Default)]
+struct Walk {
+    next_offset: i64,
+    /// Epochs and where they begin.
+    epochs: Vec<(i32, i64)>,
+    /// Producers with an open transaction, and its first offset.
+    open: HashMap<i64, i64>,
+    /// Compaction was here: batches lack records, and markers may be gone.
+    is_compacted: bool,
+}
+
+/// The abort markers in one segment: by offset, whose it is, and the first offset of the transaction if the log still holds it.
+type AbortMarkers = BTreeMap<i64, (i64, Option<i64>)>;
+
+impl<'a> Checker<'a> {
+    pub fn new(report: &'a mut dyn FnMut(Finding), progress: &'a dyn Fn(u64)) -> Checker<'a> {
+        Checker { report, progress, counts: Counts::default(), repairable: 0, logs: Vec::new(), topic_ids: BTreeMap::new() }
+    }
+
+    fn found(&mut self, path: &Path, position: impl Into<Option<u64>>, problem: impl Into<String>, repair: Repair) {
+        self.repairable += usize::from(repair != Repair::None);
+        (self.report)(Finding { path: path.to_owned(), position: position.into(), problem: problem.into(), repair });
+    }
+
+    /// Looks through a log directory (one of `log.dirs`). An error: it cannot be read at all.
+    pub fn check_dir(&mut self, dir: &Path) -> Result<(), StorageError> {
+        let paths = fs::list(dir)?;
+        match MetaProperties::read(dir) {
+            Ok(Some(_)) => {}
+            Ok(None) => self.found(&dir.join(META_PROPERTIES), None, "the directory is not formatted: the file is missing", Repair::None),
+            Err(error) => self.found(&dir.join(META_PROPERTIES), None, error.reason.to_string(), Repair::None),
+        }
+        let starts = self.offsets(dir, checkpoint::LOG_START_OFFSET_CHECKPOINT);
+        let recovery_points = self.offsets(dir, checkpoint::RECOVERY_POINT_CHECKPOINT);
+        let high_watermarks = self.offsets(dir, checkpoint::HIGH_WATERMARK_CHECKPOINT);
+        self.offsets(dir, checkpoint::CLEANER_OFFSET_CHECKPOINT);
+        let before = self.logs.len();
+        for path in paths.iter().filter(|path| fs::is_dir(path)) {
+            let Some(topic_partition) = parse_topic_partition_name(path) else { continue };
+            let start = starts.get(&topic_partition).copied().unwrap_or(0);
+            self.check_log(path, topic_partition, start)?;
+        }
+        let checked: Vec<CheckedLog> = self.logs[before..].to_vec();
+        let committed = [
+            (checkpoint::RECOVERY_POINT_CHECKPOINT, &recovery_points, "flushed"),
+            (checkpoint::HIGH_WATERMARK_CHECKPOINT, &high_watermarks, "committed"),
+        ];
+        for (name, offsets, what) in committed {
+            for (topic_partition, &offset) in offsets {
+                match checked.iter().find(|log| log.topic_partition == *topic_partition) {
+                    Some(log) if offset > log.end_offset => {
+                        let problem = format!(
+                            "records of {topic_partition} up to offset {offset} were {what}, but the log ends at {}",
+                            log.end_offset
+                        );
+                        self.found(&dir.join(name), None, problem, Repair::None);
+                    }
+                    Some(_) => {}
+                    None => self.found(&dir.join(name), None, format!("{topic_partition} has no directory"), Repair::None),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn offsets(&mut self, dir: &Path, name: &str) -> BTreeMap<TopicPartition, i64> {
+        let path = dir.join(name);
+        checkpoint::read_offsets(&path).unwrap_or_else(|error| {
+            self.found(&path, None, error.reason.to_string(), Repair::Lossless("it is begun anew"));
+            BTreeMap::new()
+        })
+    }
+
+    /// Looks through the directory of a log.
+    pub fn check_log(&mut self, dir: &Path, topic_partition: TopicPartition, checkpointed_start: i64) -> Result<(), StorageError> {
+        self.repairable = 0;
+        self.counts.logs += 1;
+        let is_metadata = dir.file_name().is_some_and(|name| name == CLUSTER_METADATA_DIR);
+        self.check_topic_id(dir, &topic_partition, is_metadata);
+        let (mut bases, mut producer_snapshots, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
+        for path in fs::list(dir)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let Some((base, suffix)) = name.split_at_checked(20).and_then(|(digits, suffix)| Some((digits.parse::<i64>().ok()?, suffix)))
+            else {
+                continue;
+            };
+            match suffix {
+                LOG_SUFFIX => bases.push(base),
+                INDEX_SUFFIX | TIME_INDEX_SUFFIX | TXN_INDEX_SUFFIX => indexes.push((base, path)),
+                ".snapshot" => producer_snapshots.push((base, path)),
+                _ if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => {
+                    self.found(&path, None, "left over from a removal or a compaction", Repair::Lossless("it is removed"));
+                }
+                _ if suffix.ends_with(".swap") => {
+                    self.found(&path, None, "a compaction was interrupted", Repair::Lossless("the compaction is finished, or undone"));
+                }
+                _ => {}
+            }
+        }
+        bases.sort_unstable();
+        for (_, path) in indexes.iter().filter(|(base, _)| bases.binary_search(base).is_err()) {
+            self.found(path, None, "an index without its log", Repair::Lossless("it is removed"));
+        }
+        let mut walk = Walk { next_offset: bases.first().copied().unwrap_or(checkpointed_start), ..Walk::default() };
+        for (n, &base) in bases.iter().enumerate() {
+            self.counts.segments += 1;
+            if !self.check_segment(dir, base, &bases[n + 1..], &mut walk)? {
+                break;
+            }
+        }
+        let start = checkpointed_start.max(bases.first().copied().unwrap_or(0));
+        if checkpointed_start > walk.next_offset {
+            let problem = format!("the log ends at {}, before the start offset of its checkpoint, {checkpointed_start}", walk.next_offset);
+            let first_offset = bases.first().copied().unwrap_or(0);
+            let bytes = self.size_of_segments(dir, &bases)?;
+            self.found(dir, None, problem, Repair::Cut { first_offset, last_offset: Some(walk.next_offset - 1), bytes });
+        }
+        let bad_epochs = self.check_epochs(dir, &walk);
+        for (offset, path) in producer_snapshots {
+            if let Err(problem) = snapshot_producers(&fs::read(&path)?) {
+                self.found(&path, None, problem.to_string(), Repair::Lossless("it is made anew from the log"));
+            } else if offset > walk.next_offset {
+                let problem = format!("it is of offset {offset}, but the log ends at {}", walk.next_offset);
+                self.found(&path, None, problem, Repair::Lossless("it is removed"));
+            }
+        }
+        let (dir, end_offset, repairable) = (dir.to_owned(), walk.next_offset, self.repairable);
+        self.logs.push(CheckedLog { dir, topic_partition, log_start_offset: start, end_offset, repairable, bad_epochs });
+        Ok(())
+    }
+
+    fn check_topic_id(&mut self, dir: &Path, topic_partition: &TopicPartition, is_metadata: bool) {
+        let path = dir.join(PARTITION_METADATA);
+        match partition_metadata::read(dir) {
+            Ok(Some(id)) => match self.topic_ids.get(&topic_partition.topic).cloned() {
+                Some((other, of)) if other != id => {
+                    let problem = format!("the topic's id is {id} here and {other} in {}", of.display());
+                    self.found(&path, None, problem, Repair::None);
+                }
+                Some(_) => {}
+                None => drop(self.topic_ids.insert(topic_partition.topic.clone(), (id, path))),
+            },
+            Ok(None) if is_metadata => {}
+            Ok(None) => self.found(&path, None, "the file with the topic's id is missing", Repair::None),
+            Err(error) => self.found(&path, None, error.reason.to_string(), Repair::None),
+        }
+    }
+
+    fn size_of_segments(&self, dir: &Path, bases: &[i64]) -> Result<u64, StorageError> {
+        bases.iter().map(|base| Ok(fs::size(&segment_path(dir, *base, LOG_SUFFIX, ""))?.unwrap_or(0))).sum()
+    }
+
+    /// Reads a segment; false when recovery would cut the log in it.
+    fn check_segment(&mut self, dir: &Path, base: i64, later: &[i64], walk: &mut Walk) -> Result<bool, StorageError> {
+        let path = segment_path(dir, base, LOG_SUFFIX, "");
+        if base < walk.next_offset {
+            let problem = format!("the segment before it ends at offset {}", walk.next_offset);
+            self.found(&path, None, problem, Repair::None);
+        }
+        let log = LogFile::open(&path)?;
+        let mut batches = log.batches(0, u64::MAX);
+        let mut offset_index = IndexWalk::open(dir, base);
+        let mut time_index = TimeIndexWalk::open(dir, base);
+        let mut markers = AbortMarkers::new();
+        let mut segment_next = base;
+        let wrong = loop {
+            let position = batches.position();
+            let batch = match batches.next() {
+                Ok(Some(batch)) => batch,
+                Ok(None) if position == log.size_bytes() => break None,
+                Ok(None) => break Some((position, format!("{} bytes at the end are no whole batch", log.size_bytes() - position))),
+                Err(InspectError::Storage(error)) => return Err(error),
+                Err(error) => break Some((position, error.to_string())),
+            };
+            (self.progress)(batch.size_bytes);
+            self.counts.batches += 1;
+            self.counts.bytes += batch.size_bytes;
+            if let Some(problem) = invalid(&mut batches, &batch, base, segment_next)? {
+                break Some((position, problem));
+            }
+            let header = batch.header;
+            segment_next = header.next_offset();
+            offset_index.pass(&batch)?;
+            time_index.pass(&batch)?;
+            walk.epoch_seen(&header);
+            if i64::from(header.record_count) != header.count_from_offsets() {
+                walk.is_compacted = true;
+            }
+            let content = batches.bytes(&batch).map_err(|error| StorageError::new(&path, std::io::Error::other(error.to_string())))?;
+            if let Ok(view) = BatchView::parse(&content) {
+                if let Some(problem) = self.check_records(&view) {
+                    self.found(&path, position, problem, Repair::None);
+                }
+                walk.transaction_seen(&view, &mut markers);
+            }
+        };
+        walk.next_offset = walk.next_offset.max(segment_next);
+        if let Some((position, problem)) = wrong {
+            let last_offset = last_readable(dir, &mut batches, later)?;
+            let bytes = log.size_bytes() - position + self.size_of_segments(dir, later)?;
+            self.found(&path, position, problem, Repair::Cut { first_offset: segment_next, last_offset, bytes });
+            return Ok(false);
+        }
+        let is_wrong = "it is made anew from the log";
+        if let Some(problem) = offset_index.problem(log.size_bytes()) {
+            self.found(&segment_path(dir, base, INDEX_SUFFIX, ""), None, problem, Repair::Lossless(is_wrong));
+        }
+        if let Some(problem) = time_index.problem() {
+            self.found(&segment_path(dir, base, TIME_INDEX_SUFFIX, ""), None, problem, Repair::Lossless(is_wrong));
+        }
+        let txn_index = segment_path(dir, base, TXN_INDEX_SUFFIX, "");
+        if let Some(problem) = txn_index_problem(&txn_index, base, segment_next, markers, walk.is_compacted)? {
+            self.found(&txn_index, None, problem, Repair::Lossless(is_wrong));
+        }
+        Ok(true)
+    }
+
+    /// Why the records of a batch whose checksum is right cannot be read.
+    fn check_records(&mut self, view: &BatchView<'_>) -> Option<String> {
+        let header = view.header();
+        let mut last = header.base_offset - 1;
+        for record in view.summaries(DecompressionLimits::default()) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Some(format!("the batch at offset {} cannot be read: {error}", header.base_offset)),
+            };
+            self.counts.records += 1;
+            if record.offset <= last || record.offset > header.last_offset() {
+                return Some(format!("record {} does not follow {last} in a batch that ends at {}", record.offset, header.last_offset()));
+            }
+            last = record.offset;
+        }
+        None
+    }
+
+    /// Holds the file of leader epochs against the batches; true when it is wrong.
+    fn check_epochs(&mut self, dir: &Path, walk: &Walk) -> bool {
+        let path = dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT);
+        let repair = Repair::Lossless("it is made anew from the log");
+        let entries = match checkpoint::read_epochs(&path) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.found(&path, None, error.reason.to_string(), repair);
+                return true;
+            }
+        };
+        let falls = entries.windows(2).find(|pair| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1);
+        let problem = if let Some([before, after]) = falls {
+            Some(format!("epoch {} from offset {} follows epoch {} from offset {}", after.0, after.1, before.0, before.1))
+        } else if let Some((epoch, start)) = entries.iter().find(|(_, start)| *start > walk.next_offset) {
+            Some(format!("epoch {epoch} begins at offset {start}, but the log ends at {}", walk.next_offset))
+        } else {
+            walk.epochs.iter().find_map(|&(epoch, start)| {
+                let known = entries.iter().rev().find(|(_, from)| *from <= start).map(|(epoch, _)| *epoch);
+                (known != Some(epoch)).then(|| match known {
+                    Some(known) => format!("offset {start} is of epoch {epoch}, not {known}"),
+                    None => format!("offset {start} is of epoch {epoch}, which is missing"),
+                })
+            })
+        };
+        match problem {
+            Some(problem) => self.found(&path, None, problem, repair),
+            None => return false,
+        }
+        true
+    }
+}
+
+impl Walk {
+    fn epoch_seen(&mut self, header: &BatchHeader) {
+        let epoch = header.partition_leader_epoch;
+        if epoch >= 0 && self.epochs.last().is_none_or(|(last, _)| epoch > *last) {
+            self.epochs.push((epoch, header.base_offset));
+        }
+    }
+
+    fn transaction_seen(&mut self, view: &BatchView<'_>, markers: &mut AbortMarkers) {
+        let header = view.header();
+        if !header.is_transactional() {
+            return;
+        }
+        if !header.is_control() {
+            self.open.entry(header.producer_id).or_insert(header.base_offset);
+            return;
+        }
+        let first_offset = self.open.remove(&header.producer_id);
+        if end_txn_marker(view).is_some_and(|marker| !marker.commit) {
+            markers.insert(header.last_offset(), (header.producer_id, first_offset));
+        }
+    }
+}
+
+/// Why recovery would not take this batch.
+fn invalid(batches: &mut LogBatches<'_>, batch: &LogBatch, base: i64, next_offset: i64) -> Result<Option<String>, StorageError> {
+    let (first, last) = (batch.header.base_offset, batch.header.last_offset());
+    if batch.magic != 2 {
+        return Ok(Some(format!("the batch of offsets {first} to {last} has the unknown magic {}", batch.magic)));
+    }
+    if !batches.is_valid(batch)? {
+        return Ok(Some(format!("the checksum of the batch of offsets {first} to {last} is wrong")));
+    }
+    if first < next_offset || last < first || i32::try_from(last.wrapping_sub(base)).is_err() {
+        return Ok(Some(format!("offsets {first} to {last} do not follow {next_offset}")));
+    }
+    Ok(None)
+}
+
+/// The last offset that a header still tells, in the rest of a segment and in those after it.
+fn last_readable(dir: &Path, batches: &mut LogBatches<'_>, later: &[i64]) -> Result<Option<i64>, StorageError> {
+    fn last(batches: &mut LogBatches<'_>) -> Option<i64> {
+        let mut last = None;
+        while let Ok(Some(batch)) = batches.next() {
+            last = last.max(Some(batch.header.last_offset()));
+        }
+        last
+    }
+    let mut found = last(batches);
+    for base in later.iter().rev() {
+        let log = LogFile::open(&segment_path(dir, *base, LOG_SUFFIX, ""))?;
+        let of_segment = last(&mut log.batches(0, u64::MAX));
+        if of_segment.is_some() {
+            found = found.max(of_segment);
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// An offset index beside the walk through its segment.
+struct IndexWalk {
+    index: Result<OffsetIndexFile, String>,
+    next: u64,
+    wrong: Option<String>,
+    wrong_entries: u64,
+}
+
+impl IndexWalk {
+    fn open(dir: &Path, base: i64) -> IndexWalk {
+        let path = segment_path(dir, base, INDEX_SUFFIX, "");
+        let opened = OffsetIndexFile::open(&path, base).and_then(|mut index| index.trim_padding().map(|()| index));
+        let index = opened.map_err(|error| unopened(&error));
+        let index = index.and_then(|mut index| index.sanity_check().map(|()| index).map_err(|error| error.to_string()));
+        IndexWalk { index, next: 0, wrong: None, wrong_entries: 0 }
+    }
+
+    fn note(&mut self, problem: String) {
+        self.wrong_entries += 1;
+        self.wrong.get_or_insert(problem);
+    }
+
+    fn pass(&mut self, batch: &LogBatch) -> Result<(), StorageError> {
+        let Ok(index) = &mut self.index else { return Ok(()) };
+        let mut problems = Vec::new();
+        while self.next < index.len() {
+            let entry = index.entry(self.next)?;
+            let position = u64::try_from(entry.position).unwrap_or(u64::MAX);
+            if position >= batch.position + batch.size_bytes {
+                break;
+            }
+            self.next += 1;
+            if position != batch.position || entry.offset != batch.header.last_offset() {
+                problems.push(format!(
+                    "entry {} says that offset {} is at byte {position}, where offset {} is at byte {}",
+                    self.next - 1,
+                    entry.offset,
+                    batch.header.last_offset(),
+                    batch.position
+                ));
+            }
+        }
+        problems.into_iter().for_each(|problem| self.note(problem));
+        Ok(())
+    }
+
+    /// What is wrong, once the whole segment has been passed.
+    fn problem(mut self, size: u64) -> Option<String> {
+        let left = match &mut self.index {
+            Err(problem) => return Some(problem.clone()),
+            Ok(index) if self.next < index.len() => index.entry(self.next).ok(),
+            Ok(_) => None,
+        };
+        if let Some(entry) = left {
+            self.note(format!("entry {} points to byte {} of {size}", self.next, entry.position));
+        }
+        and_more(self.wrong, self.wrong_entries)
+    }
+}
+
+/// A time index beside the walk through its segment.
+struct TimeIndexWalk {
+    index: Result<TimeIndexFile, String>,
+    next: u64,
+    last_timestamp: i64,
+    wrong: Option<String>,
+    wrong_entries: u64,
+}
+
+impl TimeIndexWalk {
+    fn open(dir: &Path, base: i64) -> TimeIndexWalk {
+        let path = segment_path(dir, base, TIME_INDEX_SUFFIX, "");
+        let opened = TimeIndexFile::open(&path, base).and_then(|mut index| index.trim_padding().map(|()| index));
+        let index = opened.map_err(|error| unopened(&error));
+        let index = index.and_then(|mut index| index.sanity_check().map(|()| index).map_err(|error| error.to_string()));
+        TimeIndexWalk { index, next: 0, last_timestamp: i64::MIN, wrong: None, wrong_entries: 0 }
+    }
+
+    fn pass(&mut self, batch: &LogBatch) -> Result<(), StorageError> {
+        let Ok(index) = &mut self.index else { return Ok(()) };
+        while self.next < index.len() {
+            let entry = index.entry(self.next)?;
+            if entry.offset > batch.header.last_offset() {
+                break;
+            }
+            self.next += 1;
+            let problem = if entry.timestamp <= self.last_timestamp {
+                format!("entry {} has timestamp {}, which is not after {}", self.next - 1, entry.timestamp, self.last_timestamp)
+            } else if entry.timestamp != batch.header.max_timestamp {
+                format!(
+                    "entry {} says that offset {} has timestamp {}, where {} is the largest of its batch",
+                    self.next - 1,
+                    entry.offset,
+                    entry.timestamp,
+                    batch.header.max_timestamp
+                )
+            } else {
+                self.last_timestamp = entry.timestamp;
+                continue;
+            };
+            self.wrong_entries += 1;
+            self.wrong.get_or_insert(problem);
+        }
+        Ok(())
+    }
+
+    fn problem(mut self) -> Option<String> {
+        let left = match &mut self.index {
+            Err(problem) => return Some(problem.clone()),
+            Ok(index) if self.next < index.len() => index.entry(self.next).ok(),
+            Ok(_) => None,
+        };
+        if let Some(entry) = left {
+            self.wrong_entries += 1;
+            self.wrong.get_or_insert(format!("entry {} is of offset {}, which the segment does not hold", self.next, entry.offset));
+        }
+        and_more(self.wrong, self.wrong_entries)
+    }
+}
+
+fn unopened(error: &StorageError) -> String {
+    if error.reason.kind() == std::io::ErrorKind::NotFound { "the file is missing".to_owned() } else { error.reason.to_string() }
+}
+
+fn and_more(problem: Option<String>, count: u64) -> Option<String> {
+    problem.map(|problem| if count > 1 { format!("{problem} (and {} more entries are wrong)", count - 1) } else { problem })
+}
+
+/// Holds a transaction index against the abort markers of its segment.
+fn txn_index_problem(
+    path: &Path,
+    base: i64,
+    end: i64,
+    mut markers: AbortMarkers,
+    is_compacted: bool,
+) -> Result<Option<String>, StorageError> {
+    if fs::exists(path) {
+        let mut index = TxnIndexFile::open(path)?;
+        if index.trailing_bytes() > 0 {
+            return Ok(Some(format!("{} bytes at its end are no whole entry", index.trailing_bytes())));
+        }
+        for n in 0..index.len() {
+            let entry = match index.entry(n) {
+                Ok(entry) => entry,
+                Err(InspectError::Storage(error)) => return Err(error),
+                Err(error) => return Ok(Some(error.to_string())),
+            };
+            let marker = markers.remove(&entry.last_offset);
+            let fits = marker.is_some_and(|(producer_id, first_offset)| {
+                producer_id == entry.producer_id && first_offset.is_none_or(|first_offset| first_offset == entry.first_offset)
+            });
+            if entry.last_offset < base || entry.last_offset >= end || !(fits || is_compacted) {
+                return Ok(Some(format!(
+                    "entry {n} is of a transaction of producer {} from offset {} to {}, of which the log knows nothing",
+                    entry.producer_id, entry.first_offset, entry.last_offset
+                )));
+            }
+        }
+    }
+    let missing = markers.into_iter().find_map(|(offset, (producer_id, first_offset))| Some((offset, producer_id, first_offset?)));
+    Ok(missing.filter(|_| !is_compacted).map(|(offset, producer_id, first_offset)| {
+        format!(
+            "the aborted transaction of producer {producer_id} from offset {first_offset} to {offset} is missing: its records would be read"
+        )
+    }))
+}
+
+/// Does what recovery does after a crash, to the whole of a log whatever its checkpoints say.
+pub fn repair(log: &CheckedLog) -> Result<(), StorageError> {
+    if log.bad_epochs {
+        fs::remove_file(&log.dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT))?;
+    }
+    let options = LogOptions {
+        log_start_offset: log.log_start_offset,
+        ..LogOptions::new(&log.dir, log.topic_partition.clone(), Arc::new(LogConfig::default()), Arc::new(SystemClock::new()))
+    };
+    let log = Log::open(options)?;
+    log.flush()?;
+    log.close()
+}
+
+/// Begins the checkpoints of a log directory anew that cannot be read.
+pub fn repair_checkpoints(dir: &Path) -> Result<(), StorageError> {
+    let names = [
+        checkpoint::RECOVERY_POINT_CHECKPOINT,
+        checkpoint::LOG_START_OFFSET_CHECKPOINT,
+        checkpoint::HIGH_WATERMARK_CHECKPOINT,
+        checkpoint::CLEANER_OFFSET_CHECKPOINT,
+    ];
+    for path in names.map(|name| dir.join(name)) {
+        if checkpoint::read_offsets(&path).is_err() {
+            fs::write_atomically(&path, checkpoint::offsets_text([]).as_bytes())?;
+        }
+    }
+    Ok(())
+}
