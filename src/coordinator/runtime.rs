@@ -36,8 +36,10 @@ pub struct Completed<P> {
 /// What an operation did besides giving its own answer: records `R`, a step `A` that waits for their commit, answers `P` to parked requests.
 #[derive(Debug)]
 pub struct Effects<R, A, P> {
-    /// To be appended, as one batch, in this order.
+    /// To be appended, in this order; as one batch, unless `divisible`.
     pub records: Vec<R>,
+    /// Each record stands for itself, so that any number of them can be appended: what is more than a batch takes goes into several.
+    pub divisible: bool,
     /// Whether the records change state by [`Shard::replay`] once appended; others only say what the shard already is.
     pub replay: bool,
     /// What to hand to [`Shard::committed`] when the records are committed, or could not be.
@@ -48,7 +50,7 @@ pub struct Effects<R, A, P> {
 
 impl<R, A, P> Default for Effects<R, A, P> {
     fn default() -> Effects<R, A, P> {
-        Effects { records: Vec::new(), replay: false, after_commit: None, completed: Vec::new() }
+        Effects { records: Vec::new(), divisible: false, replay: false, after_commit: None, completed: Vec::new() }
     }
 }
 
@@ -198,7 +200,8 @@ pub fn operation_error(error: ErrorCode) -> ErrorCode {
     }
 }
 
-/// Batches end at this size even if more operations wait. Bytes.
+/// Batches end at this size even if more operations wait; only what may not be divided can be larger. Bytes. With it a batch stays below
+/// the default of `max.message.bytes`.
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 /// Partitions that load at the same time.
 const CONCURRENT_LOADS: usize = 4;
@@ -304,7 +307,7 @@ impl<S: Shard, W: PartitionWriter + Loader> Runtime<S, W> {
             commit_timeout: self.commit_timeout,
             parked: HashMap::new(),
             next_waiter: 0,
-            batch: Batch::default(),
+            batches: VecDeque::new(),
             uncommitted: VecDeque::new(),
         };
         self.tasks.spawn(task.load_and_run(Arc::clone(&self.loads), state, jobs));
@@ -436,6 +439,12 @@ struct Batch<S: Shard> {
     producer: Option<TransactionalProducer>,
 }
 
+impl<S: Shard> Batch<S> {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.pending.is_empty()
+    }
+}
+
 impl<S: Shard> Default for Batch<S> {
     fn default() -> Batch<S> {
         Batch { records: Vec::new(), size_bytes: 0, replay: Vec::new(), pending: Vec::new(), producer: None }
@@ -457,7 +466,8 @@ struct ShardTask<S: Shard, W> {
     commit_timeout: Duration,
     parked: HashMap<WaiterId, oneshot::Sender<Result<S::Parked, ErrorCode>>>,
     next_waiter: u64,
-    batch: Batch<S>,
+    /// What is to be appended next, batch after batch.
+    batches: VecDeque<Batch<S>>,
     uncommitted: VecDeque<Uncommitted<S>>,
 }
 
@@ -558,7 +568,7 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                     let now = self.now();
                     let (effects, reply) = operation(&mut self.shard, now);
                     self.take(effects, Some(reply));
-                    if !batchable || self.batch.size_bytes >= MAX_BATCH_BYTES {
+                    if !batchable || self.batches.len() > 1 || self.last_batch().size_bytes >= MAX_BATCH_BYTES {
                         self.flush().await;
                     }
                 }
@@ -568,7 +578,7 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                     let now = self.now();
                     let (effects, reply) = operation(&mut self.shard, now);
                     self.take(effects, Some(reply));
-                    self.batch.producer = Some(producer);
+                    self.batches.iter_mut().for_each(|batch| batch.producer = Some(producer));
                     self.flush().await;
                 }
                 Some(Job::EndTransaction { marker, reply }) => {
@@ -610,20 +620,49 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
                 }
             }
         }
-        let start = self.batch.records.len();
-        self.batch.size_bytes += encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 16).sum::<usize>();
-        self.batch.records.extend(encoded);
-        if effects.replay {
-            self.batch.replay.extend(effects.records.into_iter().enumerate().map(|(at, record)| (start + at, record)));
+        let sizes = encoded.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + 16);
+        let sizes: Vec<usize> = sizes.collect();
+        if !effects.divisible {
+            self.make_room(sizes.iter().sum());
         }
-        self.batch.pending.extend(effects.after_commit.map(Pending::After));
-        self.batch.pending.extend(reply.map(Pending::Reply));
+        let replay = effects.replay;
+        for ((record, encoded), size_bytes) in effects.records.into_iter().zip(encoded).zip(sizes) {
+            if effects.divisible {
+                self.make_room(size_bytes);
+            }
+            let batch = self.last_batch();
+            batch.size_bytes += size_bytes;
+            if replay {
+                batch.replay.push((batch.records.len(), record));
+            }
+            batch.records.push(encoded);
+        }
+        let pending = effects.after_commit.map(Pending::After).into_iter().chain(reply.map(Pending::Reply));
+        self.last_batch().pending.extend(pending);
+    }
+
+    fn last_batch(&mut self) -> &mut Batch<S> {
+        if self.batches.is_empty() {
+            self.batches.push_back(Batch::default());
+        }
+        let last = self.batches.len() - 1;
+        &mut self.batches[last]
+    }
+
+    /// Begins another batch if the last one does not take so much more: what others have in it must not fail with what comes.
+    fn make_room(&mut self, size_bytes: usize) {
+        let last = self.last_batch();
+        if !last.records.is_empty() && last.size_bytes + size_bytes > MAX_BATCH_BYTES {
+            self.batches.push_back(Batch::default());
+        }
     }
 
     /// Appends the batch, lets it become state, and remembers who waits for its commit.
     async fn flush(&mut self) {
-        while !self.batch.records.is_empty() || !self.batch.pending.is_empty() {
-            let batch = std::mem::take(&mut self.batch);
+        while let Some(batch) = self.batches.pop_front() {
+            if batch.is_empty() {
+                continue;
+            }
             if batch.records.is_empty() {
                 match self.uncommitted.back_mut() {
                     Some(last) => last.pending.extend(batch.pending),
@@ -692,8 +731,8 @@ impl<S: Shard, W: PartitionWriter + Loader> ShardTask<S, W> {
         let now = self.now();
         let effects = self.shard.on_unloaded(now);
         self.answer_parked(effects.completed);
-        let batch = std::mem::take(&mut self.batch);
-        for pending in self.uncommitted.into_iter().flat_map(|u| u.pending).chain(batch.pending) {
+        let of_batches = self.batches.into_iter().flat_map(|batch| batch.pending);
+        for pending in self.uncommitted.into_iter().flat_map(|u| u.pending).chain(of_batches) {
             if let Pending::Reply(reply) = pending {
                 reply(Err(ErrorCode::NotCoordinator));
             }

@@ -14,7 +14,7 @@ impl GroupShard {
 
     /// Tombstones for what has expired; sets the next look.
     pub fn expire_offsets(&mut self, now: Now) -> Effects {
-        let mut effects = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, divisible: true, ..Effects::default() };
         for group in self.groups.values() {
             let group_id = group.group_id();
             let mut all_expired = !self.offsets.has_pending(group_id);

@@ -442,7 +442,7 @@ impl GroupShard {
         let mut records: Vec<GroupRecord> =
             gone.into_iter().map(|(group, topic, partition)| offset_commit_tombstone(group, topic, partition)).collect();
         records.extend(self.forget_share_partitions(&deleted.iter().map(|(_, id)| *id).collect()));
-        Effects { records, replay: true, ..Effects::default() }
+        Effects { records, replay: true, divisible: true, ..Effects::default() }
     }
 }
 

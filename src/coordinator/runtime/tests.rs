@@ -13,6 +13,9 @@ use crate::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::protocol::messages::{JoinGroupRequest, OffsetCommitRequest};
 
+/// As a topic's `max.message.bytes`.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
 type Batches = Vec<Vec<(Bytes, Option<Bytes>)>>;
 
 struct MemoryLog {
@@ -43,6 +46,9 @@ impl PartitionWriter for MemoryLog {
         open.wait_for(|open| *open).await.expect("the log outlives its writers");
         if let Some(error) = *self.refuse.lock().expect("no test panics while it holds this") {
             return Err(error);
+        }
+        if records.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum::<usize>() > MAX_MESSAGE_BYTES {
+            return Err(ErrorCode::MessageTooLarge);
         }
         let mut batches = self.batches.lock().expect("no test panics while it holds this");
         let base_offset = batches.iter().map(Vec::len).sum::<usize>() as i64;
@@ -252,4 +258,56 @@ async fn a_shard_comes_back_from_its_log() {
     fixture.runtime.load(0, 5);
     assert_eq!(fixture.offset().await, Ok(Some(7)));
     assert_eq!(fixture.runtime.partitions(), [0]);
+}
+
+/// A commit of so many partitions, of about four thousand bytes each.
+fn large_request(group_id: &str, partitions: i32) -> OffsetCommitRequest {
+    let partition = |partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_metadata: Some("m".repeat(4000)),
+        ..OffsetCommitRequestPartition::default()
+    };
+    let mut request = commit_request(0);
+    request.group_id = group_id.to_owned();
+    request.topics[0].partitions = (0..partitions).map(partition).collect();
+    request
+}
+
+#[tokio::test]
+async fn an_operation_does_not_fail_because_it_shares_a_batch() {
+    let fixture = Fixture::loaded().await;
+    fixture.log.commit_everything();
+    fixture.log.appends_open.send_replace(false);
+    let first = fixture.commit(1);
+    let later = [100, 200].map(|partitions| {
+        let runtime = Arc::clone(&fixture.runtime);
+        let request = large_request("g", partitions);
+        tokio::spawn(async move { runtime.append(0, move |shard, now| shard.commit_offsets(now, &client(), &request)).await.map(drop) })
+    });
+    // All have been sent to the shard by now.
+    tokio::task::yield_now().await;
+    fixture.log.appends_open.send_replace(true);
+    assert_eq!(first.await.expect("no panic"), Ok(()));
+    for commit in later {
+        assert_eq!(commit.await.expect("no panic"), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_divisible_goes_into_as_many_batches_as_it_takes() {
+    let fixture = Fixture::loaded().await;
+    fixture.log.commit_everything();
+    let write = |divisible: bool| {
+        fixture.runtime.write(0, move |shard: &mut GroupShard, now| {
+            let (_, effects) = shard.commit_offsets(now, &client(), &large_request("g", 300))?;
+            Ok(((), Effects { divisible, ..effects }))
+        })
+    };
+    assert_eq!(write(false).await, Err(ErrorCode::UnknownServerError));
+    assert!(fixture.log.batches().is_empty());
+    assert_eq!(write(true).await, Ok(()));
+    let batches = fixture.log.batches();
+    assert_eq!((batches.len(), batches.iter().map(Vec::len).sum::<usize>()), (3, 300));
+    let known = fixture.runtime.read(0, |shard| (0..300).filter(|&it| shard.offsets().get("g", "t", it).is_some()).count()).await;
+    assert_eq!(known, Ok(300));
 }

@@ -150,7 +150,7 @@ fn record(record: ShareRecord) -> Effects {
 }
 
 fn records(records: Vec<ShareRecord>) -> Effects {
-    Effects { records, replay: true, ..Effects::default() }
+    Effects { records, replay: true, divisible: true, ..Effects::default() }
 }
 
 struct State {

@@ -100,7 +100,7 @@ impl TransactionShard {
                 && !metadata.is_two_phase_commit()
                 && metadata.start_timestamp_ms.saturating_add(i64::from(metadata.timeout_ms)) < now.wall_ms
         };
-        let mut effects = Effects { replay: true, ..Effects::default() };
+        let mut effects = Effects { replay: true, divisible: true, ..Effects::default() };
         let mut aborted = Vec::new();
         for (id, metadata) in self.transactions.iter().filter(|(_, metadata)| timed_out(metadata)).take(IDS_PER_SWEEP) {
             match self.fenced(metadata, now) {

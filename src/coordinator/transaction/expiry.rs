@@ -17,6 +17,6 @@ impl TransactionShard {
         }
         let again_ms = if records.len() == IDS_PER_SWEEP { 0 } else { self.config.remove_expired_interval_ms };
         self.timers.schedule(now, TimerKey::RemoveExpired, again_ms, ());
-        Effects { records, replay: true, ..Effects::default() }
+        Effects { records, replay: true, divisible: true, ..Effects::default() }
     }
 }

@@ -128,7 +128,7 @@ impl TransactionShard {
             true => Some(AfterCommit::SendMarkers(vec![transactional_id.to_owned()])),
             false => None,
         };
-        Effects { records: vec![self.record(transactional_id, Some(metadata))], replay: true, after_commit, completed: Vec::new() }
+        Effects { records: vec![self.record(transactional_id, Some(metadata))], replay: true, after_commit, ..Effects::default() }
     }
 
     fn record(&self, transactional_id: &str, metadata: Option<TransactionMetadata>) -> TransactionRecord {
@@ -214,6 +214,7 @@ impl Shard for TransactionShard {
                 }
                 // Those without any partition are complete at once.
                 effects.replay = true;
+                effects.divisible = true;
                 effects.after_commit = match effects.records.as_slice() {
                     [] => None,
                     [record] => Some(AfterCommit::Complete(record.transactional_id.clone())),
