@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod file_slice;
+#[cfg(test)]
+pub(crate) mod histories;
 pub mod properties;
 pub mod random;
 pub mod scram;
