@@ -4,18 +4,18 @@
 //! at the end, a lost index or a recovery point that says that older segments are safe.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::config::LogConfig;
 use super::fs;
 use super::log::tests::{Fixture, START_MS, records_from};
 use super::log::{AppendOrigin, FetchIsolation, LATEST_TIMESTAMP, Log, LogOptions};
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::protocol::batch::BatchBuilder;
 use crate::protocol::compression::Compression;
 
-const SEEDS: u64 = 25;
+const HISTORIES: u64 = 25;
 const OPERATIONS: usize = 120;
 
 struct Model {
@@ -202,17 +202,14 @@ fn segments_are_in_order(log: &Log) {
 }
 
 #[test]
-fn random_operations_agree_with_the_model() {
-    for seed in 0..SEEDS {
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut model = Model::new(seed);
-            for _ in 0..OPERATIONS {
-                model.step();
-                model.check();
-            }
-        }));
-        assert!(run.is_ok(), "seed {seed} failed");
-    }
+fn random_histories_agree_with_the_model() {
+    histories::play("storage::opfuzz::random_histories_agree_with_the_model", HISTORIES, |seed| {
+        let mut model = Model::new(seed);
+        for _ in 0..OPERATIONS {
+            model.step();
+            model.check();
+        }
+    });
 }
 
 /// Reads beside appends, rolls and retention on another thread see whole batches in order.

@@ -61,10 +61,15 @@ fn put(log: &Log, sequence: i32, records: &[(&str, Option<&str>)]) {
     produce(log, &batch(1, sequence, false, records));
 }
 
-pub(super) fn end_transaction(log: &Log, producer_id: i64, commit: bool) {
+/// Only the log has the marker yet, nobody else.
+pub(super) fn append_marker(log: &Log, producer_id: i64, commit: bool) {
     let mut builder = BatchBuilder::new(Compression::None).producer(producer_id, 0, -1).transactional(true).control(true);
     builder.append_control(START_MS, &ControlRecord::end_transaction(commit, 1)).expect("appended");
     log.append_as_leader(&builder.finish_vec().expect("finished"), 0, AppendOrigin::Coordinator).expect("appended");
+}
+
+pub(super) fn end_transaction(log: &Log, producer_id: i64, commit: bool) {
+    append_marker(log, producer_id, commit);
     log.maybe_increment_high_watermark(log.log_end_offset());
 }
 
