@@ -69,14 +69,14 @@ impl GroupShard {
         if is_new_group && effects.records.is_empty() {
             // The group must exist in the log before anything can refer to it.
             effects.records.push(super::records::empty_group_metadata_record(&group_id, Some(now.wall_ms)));
-            effects.after_commit = Some(AfterCommit::GroupCreated { group_id, waiter });
+            effects.after_commit = Some(AfterCommit::GroupCreated { group_id });
         }
         effects.records.splice(0..0, tombstones);
         effects
     }
 
-    /// Forgets a group whose first record could not be written.
-    pub(super) fn undo_group(&mut self, group_id: &str, waiter: WaiterId, error: ErrorCode) -> Effects {
+    /// Forgets a group whose first record could not be written. Who still waits, waits at a member.
+    pub(super) fn undo_group(&mut self, group_id: &str, error: ErrorCode) -> Effects {
         let mut effects = Effects::default();
         if self.classic_group(group_id).is_some()
             && let Some(Group::Classic(mut group)) = self.groups.remove(group_id)
@@ -90,10 +90,6 @@ impl GroupShard {
                 group.complete_sync(&member_id, super::sync::sync_response(error), &mut effects);
             }
             self.cancel_timers(&group);
-        }
-        if !effects.completed.iter().any(|completed| completed.waiter == waiter) {
-            let response = JoinGroupResponse { error_code: error.code(), ..JoinGroupResponse::default() };
-            effects.completed.push(Completed { waiter, response: ParkedResponse::Join(response) });
         }
         effects
     }
@@ -280,8 +276,14 @@ impl ClassicGroup {
     }
 
     /// Answers a replaced static member once the group with its new id is stored, or puts the old one back.
+    ///
+    /// Differs: once the request has its answer, by a rebalance in between or because the member was replaced again, the new id is in use
+    /// and stays. Kafka puts the old one back all the same, and the member is fenced by its own former id.
     pub(super) fn static_member_replaced(&mut self, replaced: StaticMemberReplaced, result: Result<(), ErrorCode>, step: &mut Step<'_>) {
         let new_id = replaced.new_member_id.as_str();
+        if self.member(new_id).is_none_or(|member| member.awaiting_join != Some(replaced.waiter)) {
+            return;
+        }
         match result {
             Err(error) => {
                 tracing::warn!(group = self.group_id, %error, member = new_id, "could not store the static member's new id");

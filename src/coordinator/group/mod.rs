@@ -94,7 +94,7 @@ pub type Effects = runtime::Effects<GroupRecord, AfterCommit, ParkedResponse>;
 #[derive(Clone, Debug)]
 pub enum AfterCommit {
     /// A new group's first record: the group goes when it could not be written.
-    GroupCreated { group_id: String, waiter: WaiterId },
+    GroupCreated { group_id: String },
     /// A generation without members; when it could not be written, the one before stays in the log, which does no harm.
     GroupEmptied { group_id: String },
     /// The leader's assignment, to be handed to the members.
@@ -451,9 +451,9 @@ impl Shard for GroupShard {
 
     fn committed(&mut self, after: AfterCommit, result: Result<(), ErrorCode>, now: Now) -> Effects {
         match after {
-            AfterCommit::GroupCreated { group_id, waiter } => match result {
+            AfterCommit::GroupCreated { group_id } => match result {
                 Ok(()) => Effects::default(),
-                Err(error) => self.undo_group(&group_id, waiter, operation_error(error)),
+                Err(error) => self.undo_group(&group_id, operation_error(error)),
             },
             AfterCommit::GroupEmptied { group_id } => {
                 if let Err(error) = result {

@@ -131,6 +131,22 @@ fn a_static_members_new_id_that_is_not_stored_is_taken_back() {
 }
 
 #[test]
+fn a_static_members_new_id_that_a_rebalance_has_told_of_stays() {
+    let mut h = Harness::new();
+    let ids = stable_static_group(&mut h);
+    let dynamic = h.member_id();
+    h.held = Some(Vec::new());
+    let returns = h.send_join(instance(h.join_request(""), "i1"));
+    let others = [h.send_join(h.join_request(&dynamic)), h.send_join(instance(h.join_request(&ids[1]), "i2"))];
+    let response = h.joined(returns);
+    assert_eq!((response.error_code, response.generation_id), (0, 2));
+    h.release(Err(ErrorCode::RequestTimedOut));
+    assert!(h.group().has_member(&response.member_id) && !h.group().has_member(&ids[0]));
+    assert_eq!(others.map(|other| h.joined(other).generation_id), [2, 2]);
+    assert!(h.answers.is_empty(), "{:?}", h.answers);
+}
+
+#[test]
 fn a_static_member_is_not_removed_for_being_late_in_a_rebalance() {
     let mut h = Harness::new();
     let ids = stable_static_group(&mut h);
