@@ -213,13 +213,15 @@ impl GroupShard {
             RegexUpdate::UpdatedAndResolved => true,
         };
         let mut bump = names_changed || regex_bumps;
+        let is_known = group.member(&new.member_id).is_some()
+            || new.instance_id.as_ref().is_some_and(|instance| group.static_members.contains_key(instance));
+        let members = group.common.members().len() + usize::from(!is_known);
+        // Differs: Kafka leaves out a member that joins with no subscription, or one that is not resolved yet, which raises no epoch; a
+        // target that has become due meanwhile would then give it partitions that it does not read.
+        let regexes = group.subscribed_regexes_after(old, new);
         let mut group_update = GroupUpdate {
             group_epoch: group.common.group_epoch(),
-            subscription_type: consumer_subscription_type(
-                &group.subscribed_regexes,
-                group.common.subscribed_topics(),
-                group.common.members().len(),
-            ),
+            subscription_type: consumer_subscription_type(&regexes, group.common.subscribed_topics(), members),
             has_subscription_changed: names_changed || regex != RegexUpdate::Unchanged,
             is_refreshed: false,
         };
@@ -228,10 +230,7 @@ impl GroupShard {
         }
         let topics = group.subscribed_topics_after(old, new);
         let hash = self.topics.group_hash(topics.names());
-        let is_known = group.member(&new.member_id).is_some()
-            || new.instance_id.as_ref().is_some_and(|instance| group.static_members.contains_key(instance));
-        let members = group.common.members().len() + usize::from(!is_known);
-        group_update.subscription_type = consumer_subscription_type(&group.subscribed_regexes_after(old, new), &topics, members);
+        group_update.subscription_type = consumer_subscription_type(&regexes, &topics, members);
         bump |= hash != group.common.metadata_hash();
         if bump {
             group_update.group_epoch += 1;

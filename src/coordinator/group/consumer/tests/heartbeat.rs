@@ -57,6 +57,20 @@ fn a_partition_moves_only_after_its_owner_has_given_it_up() {
 }
 
 #[test]
+fn a_member_that_reads_nothing_is_given_nothing_by_a_target_that_is_due() {
+    let mut h = harness();
+    h.beat_ok(joining("a", &["foo"]));
+    // Too soon for another target, which becomes due while the next member joins.
+    h.beat_ok(joining("b", &["foo"]));
+    h.advance(2_000);
+    h.beat_ok(joining("c", &[]));
+    let target = h.consumer_group().common().target();
+    assert_eq!(h.consumer_group().common().assignment_epoch(), 3);
+    assert_eq!(target.get("c").map_or(0, BTreeMap::len), 0, "{target:?}");
+    assert_eq!(["a", "b"].map(|id| target[id][&FOO].len()), [3, 3]);
+}
+
+#[test]
 fn assignments_are_not_computed_more_often_than_the_interval_allows() {
     let mut h = harness();
     h.beat_ok(joining("a", &["foo"]));
