@@ -1,12 +1,13 @@
 //! Groups and offsets, request by request. Many of these situations are those of Kafka's `GroupMetadataManagerTest`.
 
+pub(super) mod acknowledged;
 mod admin;
 mod membership;
 mod offsets;
 mod records;
 mod static_members;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
@@ -67,6 +68,11 @@ pub(super) struct Harness {
     pub(super) shard: GroupShard,
     pub(super) now: Now,
     pub(super) log: Vec<(Bytes, Option<Bytes>)>,
+    /// How long the log was after each batch.
+    pub(super) batch_ends: Vec<usize>,
+    /// Which records of the log are of a producer's transaction, and before which record a transaction ended, and how.
+    producers: BTreeMap<usize, i64>,
+    transaction_ends: Vec<(usize, i64, bool)>,
     pub(super) answers: HashMap<WaiterId, ParkedResponse>,
     pub(super) held: Option<Vec<AfterCommit>>,
     pub(super) waiters: u64,
@@ -87,6 +93,9 @@ impl Harness {
             shard: GroupShard::new(config, image, Random::new(1)),
             now: Now { wall_ms: 1_000_000, monotonic_ms: 0 },
             log: Vec::new(),
+            batch_ends: Vec::new(),
+            producers: BTreeMap::new(),
+            transaction_ends: Vec::new(),
             answers: HashMap::new(),
             held: None,
             waiters: 0,
@@ -116,6 +125,12 @@ impl Harness {
     }
 
     pub(super) fn apply(&mut self, effects: Effects) {
+        self.apply_in(None, effects);
+    }
+
+    /// The records are appended within this producer's transaction, if any.
+    pub(super) fn apply_in(&mut self, producer_id: Option<i64>, effects: Effects) {
+        let is_batch = !effects.records.is_empty();
         for completed in effects.completed {
             let twice = self.answers.insert(completed.waiter, completed.response);
             assert!(twice.is_none(), "{:?} was answered twice", completed.waiter);
@@ -130,10 +145,19 @@ impl Harness {
                 read.topic_id = written.topic_id;
             }
             assert_eq!(read, record);
-            self.log.push((key, value));
-            if effects.replay {
-                self.shard.replay(self.log.len() as i64 - 1, record);
+            if let Some(producer_id) = producer_id {
+                self.producers.insert(self.log.len(), producer_id);
             }
+            self.log.push((key, value));
+            let offset = self.log.len() as i64 - 1;
+            match producer_id {
+                Some(_) => self.shard.replay_record(offset, producer_id, record),
+                None if effects.replay => self.shard.replay(offset, record),
+                None => {}
+            }
+        }
+        if is_batch {
+            self.batch_ends.push(self.log.len());
         }
         match (&mut self.held, effects.after_commit) {
             (Some(held), Some(after)) => held.push(after),
@@ -145,7 +169,20 @@ impl Harness {
         }
     }
 
-    fn release(&mut self, result: Result<(), ErrorCode>) {
+    /// A transaction's marker is written.
+    pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
+        self.transaction_ends.push((self.log.len(), producer_id, commit));
+        self.shard.replay_end_transaction(producer_id, commit);
+    }
+
+    /// The log loses what comes after `len` records, which was never committed.
+    pub(super) fn lose(&mut self, len: usize) {
+        self.log.truncate(len);
+        self.batch_ends.retain(|end| *end <= len);
+        self.producers.split_off(&len);
+    }
+
+    pub(super) fn release(&mut self, result: Result<(), ErrorCode>) {
         for after in self.held.take().unwrap_or_default() {
             let effects = self.shard.committed(after, result, self.now);
             self.apply(effects);
@@ -384,11 +421,20 @@ impl Harness {
     pub(super) fn restarted(&self) -> Harness {
         let mut next = Harness::at(self.shard.config().clone(), Arc::clone(self.shard.topics().image()));
         next.now = self.now;
-        for (at, (key, value)) in self.log.iter().enumerate() {
-            let entry = LogEntry::Record { offset: at as i64, producer_id: None, key: key.clone(), value: value.clone() };
-            next.shard.load(entry);
+        let mut ends = self.transaction_ends.iter().peekable();
+        for at in 0..=self.log.len() {
+            while let Some((_, producer_id, commit)) = ends.next_if(|(place, ..)| *place == at) {
+                next.shard.load(LogEntry::EndTransaction { producer_id: *producer_id, commit: *commit });
+            }
+            if let Some((key, value)) = self.log.get(at) {
+                let producer_id = self.producers.get(&at).copied();
+                next.shard.load(LogEntry::Record { offset: at as i64, producer_id, key: key.clone(), value: value.clone() });
+            }
         }
         next.log.clone_from(&self.log);
+        next.batch_ends.clone_from(&self.batch_ends);
+        next.producers.clone_from(&self.producers);
+        next.transaction_ends.clone_from(&self.transaction_ends);
         let effects = next.shard.on_loaded(next.now);
         next.apply(effects);
         next

@@ -1,15 +1,27 @@
 //! A model test: clients of both protocols, alike to real ones, join, leave, crash and time out while topics change, answers get lost,
-//! writes fail and the coordinator restarts. One invariant a function, checked after every step; a failure names its seed.
+//! writes fail, and the coordinator restarts, sometimes without the end of its log. One invariant a function, checked after every step; a
+//! failure names its seed.
 
 use super::*;
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::coordinator::group::modern::LEAVE_GROUP_STATIC_MEMBER_EPOCH;
+use crate::coordinator::group::tests::acknowledged::Acknowledged;
 use crate::coordinator::group::{AfterCommit, ClassicGroupState};
 use crate::coordinator::runtime::Shard;
 use crate::protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use crate::protocol::messages::{ConsumerProtocolAssignment, HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
+use crate::protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+use crate::protocol::messages::{
+    ConsumerProtocolAssignment, HeartbeatRequest, SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest,
+};
 
 const TOPICS: [&str; 4] = ["t0", "t1", "t2", "t3"];
+const HISTORIES: u64 = 10_000;
+/// Most histories are short, which finds more than few long ones; every so many is long, and its group has to come to rest.
+const LONG_EVERY: u64 = 100;
+const STEPS: [usize; 2] = [16, 80];
+/// Offsets are committed within transactions of these producers.
+const PRODUCERS: [i64; 2] = [900, 901];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -54,13 +66,39 @@ struct Sim {
     topics: BTreeMap<&'static str, (Uuid, i32)>,
     version: i64,
     ids: u64,
-    /// The last commit that was acknowledged, by topic and partition.
-    acknowledged: BTreeMap<(String, i32), i64>,
+    acknowledged: Acknowledged,
     next_offset: i64,
     group_epoch: i32,
     resolutions: Vec<RegexResolution>,
     is_calm: bool,
     steps: usize,
+    /// Nothing after this much of the log is committed for now, and no answer comes.
+    uncommitted_from: Option<usize>,
+    seen: Seen,
+}
+
+/// How much of what matters has happened.
+#[derive(Debug, Default)]
+struct Seen {
+    consumer: usize,
+    classic: usize,
+    mixed: usize,
+    restarts: usize,
+    losses: usize,
+    commits: usize,
+    transactions: usize,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        self.consumer += other.consumer;
+        self.classic += other.classic;
+        self.mixed += other.mixed;
+        self.restarts += other.restarts;
+        self.losses += other.losses;
+        self.commits += other.commits;
+        self.transactions += other.transactions;
+    }
 }
 
 impl Sim {
@@ -78,7 +116,9 @@ impl Sim {
             topics: BTreeMap::new(),
             version: 0,
             ids: 0,
-            acknowledged: BTreeMap::new(),
+            acknowledged: Acknowledged::default(),
+            uncommitted_from: None,
+            seen: Seen::default(),
             next_offset: 0,
             group_epoch: 0,
             resolutions: Vec::new(),
@@ -86,12 +126,21 @@ impl Sim {
             steps: 0,
             random,
         };
-        for _ in 0..2 + sim.random.below(4) {
+        for _ in 0..2 + sim.random.below(if Sim::is_long(seed) { 4 } else { 2 }) {
             let client = sim.new_client();
             sim.clients.push(client);
         }
         sim.change_topics();
+        // A history begins when all are members, or about to be.
+        for at in 0..sim.clients.len() {
+            sim.act(at);
+            sim.deliver();
+        }
         sim
+    }
+
+    fn is_long(seed: u64) -> bool {
+        seed.is_multiple_of(LONG_EVERY)
     }
 
     fn new_client(&mut self) -> Client {
@@ -120,8 +169,16 @@ impl Sim {
 
     fn step(&mut self) {
         self.steps += 1;
-        match self.random.below(40) {
+        match self.random.below(49) {
             0 => self.restart(),
+            40 if self.uncommitted_from.is_none() => {
+                self.uncommitted_from = Some(self.h.log.len());
+                self.h.held = Some(Vec::new());
+            }
+            40 | 41 => self.commit_the_log(),
+            42..=45 => self.end_transaction(),
+            46 | 47 if self.uncommitted_from.is_some() => self.restart(),
+            48 if self.random.one_in(2) => self.pause(),
             1 => self.change_topics(),
             2 => self.replace_client(),
             3 => self.resolve(),
@@ -140,11 +197,45 @@ impl Sim {
         }
         self.deliver();
         self.check();
+        match self.h.shard.group("g") {
+            Some(Group::Consumer(group)) if group.classic_members > 0 => self.seen.mixed += 1,
+            Some(Group::Consumer(_)) => self.seen.consumer += 1,
+            Some(Group::Classic(_)) => self.seen.classic += 1,
+            _ => {}
+        }
+    }
+
+    /// A client stands still for longer than its session while the others go on, and then goes on as if nothing had happened.
+    fn pause(&mut self) {
+        let at = self.random.below(self.clients.len() as u64) as usize;
+        for _ in 0..5 {
+            self.h.advance(12_000);
+            self.check();
+            for other in (0..self.clients.len()).filter(|other| *other != at) {
+                self.deliver();
+                self.act(other);
+                self.check();
+            }
+        }
+        self.deliver();
+        for other in (0..self.clients.len()).filter(|other| *other != at) {
+            self.commit_everything(other);
+        }
+        self.commit_everything(at);
+    }
+
+    /// What was held back is committed.
+    fn commit_the_log(&mut self) {
+        if self.uncommitted_from.take().is_some() {
+            self.h.release(Ok(()));
+            self.acknowledged.settle(&self.h.shard);
+        }
     }
 
     /// Crashes end, topics stay, answers arrive: the group has to come to rest.
     fn calm_down(&mut self) {
         self.is_calm = true;
+        self.commit_the_log();
         // Two that claim one instance would fight for ever.
         let mut instances = BTreeSet::new();
         for client in self.clients.iter_mut().rev().filter(|client| !client.has_crashed) {
@@ -195,7 +286,7 @@ impl Sim {
                     self.clients[at].regex = Some(regex.to_owned());
                     self.clients[at].subscription_changed = true;
                 }
-                3..=5 => return self.commit(at),
+                3..=7 => return self.commit(at),
                 _ => {}
             }
         }
@@ -236,7 +327,7 @@ impl Sim {
         while let Some(resolution) = self.h.shard.take_regex_resolution() {
             self.resolutions.push(resolution);
         }
-        if self.apply_or_fail(effects) || (!self.is_calm && self.random.one_in(15)) {
+        if self.apply_or_fail(effects) || self.uncommitted_from.is_some() || (!self.is_calm && self.random.one_in(15)) {
             // It hears nothing, or COORDINATOR_NOT_AVAILABLE: the next heartbeat says everything, so as to be told everything.
             self.clients[at].subscription_changed = true;
             return;
@@ -292,7 +383,7 @@ impl Sim {
                     self.clients[at].topics = self.some_topics();
                     self.join(at);
                 }
-                2..=4 => self.commit(at),
+                2..=5 => self.commit(at),
                 _ => {
                     let request = HeartbeatRequest {
                         group_id: "g".to_owned(),
@@ -302,6 +393,7 @@ impl Sim {
                         ..HeartbeatRequest::default()
                     };
                     match self.h.shard.heartbeat(self.h.now, &request) {
+                        _ if self.uncommitted_from.is_some() => {}
                         Ok(()) => {}
                         Err(ErrorCode::RebalanceInProgress) => self.join(at),
                         Err(error) => self.forget(at, error),
@@ -332,6 +424,9 @@ impl Sim {
     }
 
     fn deliver(&mut self) {
+        if self.uncommitted_from.is_some() {
+            return;
+        }
         for at in 0..self.clients.len() {
             let Doing::Joining(waiter) = self.clients[at].doing else { continue };
             let Some(ParkedResponse::Join(response)) = self.h.answers.remove(&waiter) else { continue };
@@ -368,8 +463,9 @@ impl Sim {
         let effects = self.h.shard.sync_group(self.h.now, request, waiter);
         self.h.apply(effects);
         // If the leader has not assigned yet, its answer will not be waited for: it asks again.
-        if let Some(ParkedResponse::Sync(response)) = self.h.answers.remove(&waiter) {
-            self.synced(at, &response);
+        match self.h.answers.remove(&waiter) {
+            Some(ParkedResponse::Sync(response)) if self.uncommitted_from.is_none() => self.synced(at, &response),
+            _ => {}
         }
     }
 
@@ -426,18 +522,84 @@ impl Sim {
     // What happens to all.
 
     fn commit(&mut self, at: usize) {
-        let client = self.clients[at].clone();
-        let Some((&id, partitions)) = client.owned.first_key_value() else { return };
-        let (Some(topic), Some(&partition)) = (self.h.shard.topics().topic_by_id(id).map(|t| t.name.clone()), partitions.first()) else {
-            return;
-        };
-        self.next_offset += 1;
-        let mut request = self.h.commit_request(&client.member_id, client.epoch, &topic, partition, self.next_offset);
-        request.topics[0].topic_id = id;
-        request.group_instance_id = client.instance;
-        if self.h.commit(&request) == Ok(0) {
-            self.acknowledged.insert((topic, partition), self.next_offset);
+        let owned = &self.clients[at].owned;
+        let mut partitions = owned.iter().flat_map(|(id, partitions)| partitions.iter().map(|partition| (*id, *partition)));
+        if let Some((id, partition)) = partitions.next() {
+            self.commit_for(at, id, partition);
         }
+    }
+
+    fn commit_everything(&mut self, at: usize) {
+        for (id, partitions) in self.clients[at].owned.clone() {
+            partitions.into_iter().for_each(|partition| self.commit_for(at, id, partition));
+        }
+    }
+
+    fn commit_for(&mut self, at: usize, id: Uuid, partition: i32) {
+        let client = self.clients[at].clone();
+        let Some(topic) = self.h.shard.topics().topic_by_id(id).map(|topic| topic.name.clone()) else { return };
+        if client.has_crashed || client.doing != Doing::Working {
+            return;
+        }
+        self.next_offset += 1;
+        let offset = self.next_offset;
+        let is_transactional = self.uncommitted_from.is_none() && self.random.one_in(3);
+        let is_accepted = if is_transactional {
+            self.commit_in_transaction(&client, &topic, partition)
+        } else {
+            let mut request = self.h.commit_request(&client.member_id, client.epoch, &topic, partition, offset);
+            request.topics[0].topic_id = id;
+            request.group_instance_id.clone_from(&client.instance);
+            self.h.commit(&request) == Ok(0)
+        };
+        if !is_accepted {
+            return;
+        }
+        self.seen.commits += 1;
+        let who = (client.member_id.as_str(), client.instance.as_deref());
+        self.acknowledged.accepted(self.seed, who, client.epoch, (&topic, partition));
+        match self.uncommitted_from {
+            _ if is_transactional => {}
+            None => self.acknowledged.heard(&topic, partition, offset),
+            Some(_) => self.acknowledged.unheard(&topic, partition, offset),
+        }
+    }
+
+    fn commit_in_transaction(&mut self, client: &Client, topic: &str, partition: i32) -> bool {
+        let producer_id = PRODUCERS[self.random.below(PRODUCERS.len() as u64) as usize];
+        let partitions = vec![TxnOffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: self.next_offset,
+            ..TxnOffsetCommitRequestPartition::default()
+        }];
+        let request = TxnOffsetCommitRequest {
+            group_id: "g".to_owned(),
+            producer_id,
+            member_id: client.member_id.clone(),
+            generation_id: client.epoch,
+            group_instance_id: client.instance.clone(),
+            topics: vec![TxnOffsetCommitRequestTopic { name: topic.to_owned(), partitions, ..TxnOffsetCommitRequestTopic::default() }],
+            ..TxnOffsetCommitRequest::default()
+        };
+        let Ok((response, effects)) = self.h.shard.commit_transactional_offsets(self.h.now, 5, &request) else { return false };
+        self.h.apply_in(Some(producer_id), effects);
+        let is_accepted = response.topics[0].partitions[0].error_code == 0;
+        if is_accepted {
+            self.acknowledged.in_transaction(producer_id, topic, partition, self.next_offset);
+        }
+        is_accepted
+    }
+
+    fn end_transaction(&mut self) {
+        let producers = self.acknowledged.producers();
+        if producers.is_empty() || self.uncommitted_from.is_some() {
+            return;
+        }
+        let producer_id = producers[self.random.below(producers.len() as u64) as usize];
+        let commit = !self.random.one_in(3);
+        self.h.end_transaction(producer_id, commit);
+        self.acknowledged.transaction_ended(producer_id, commit);
+        self.seen.transactions += 1;
     }
 
     /// Sometimes the log takes nothing. Did it fail?
@@ -477,7 +639,7 @@ impl Sim {
                 }
                 (Some(_), 1) => {
                     self.topics.remove(topic);
-                    self.acknowledged.retain(|(name, _), _| name != topic);
+                    self.acknowledged.topic_deleted(topic);
                 }
                 _ => {}
             }
@@ -491,12 +653,20 @@ impl Sim {
         self.clients[at] = self.new_client();
     }
 
-    /// The coordinator dies; all it knows is its log.
+    /// The coordinator dies; all it knows is its log, of which what was not committed may be lost.
     fn restart(&mut self) {
+        self.seen.restarts += 1;
+        if let Some(committed) = self.uncommitted_from.take() {
+            let ends: Vec<usize> = self.h.batch_ends.iter().copied().filter(|end| *end > committed).collect();
+            let kept = self.random.below(ends.len() as u64 + 1) as usize;
+            self.seen.losses += usize::from(kept < ends.len());
+            self.h.lose(if kept == 0 { committed } else { ends[kept - 1] });
+        }
         let waiters = self.h.waiters;
         self.h = self.h.restarted();
         self.h.waiters = waiters;
         self.h.shard.random = Random::new(self.random.next_u64());
+        self.acknowledged.settle(&self.h.shard);
         self.resolutions.clear();
         self.group_epoch = 0;
         for client in self.clients.iter_mut().filter(|client| matches!(client.doing, Doing::Joining(_))) {
@@ -524,13 +694,20 @@ impl Sim {
                 what_follows_from_members_does(group, self.seed);
             }
             epochs_are_in_order(group, self.seed);
-            every_member_has_a_session(&self.h, group, self.seed);
+            // Who joins by the classic protocol gets it when its record is committed.
+            if self.uncommitted_from.is_none() {
+                every_member_has_a_session(&self.h, group, self.seed);
+            }
             assert!(group.common().group_epoch() >= self.group_epoch, "seed {}: the group epoch went back", self.seed);
             self.group_epoch = group.common().group_epoch();
         } else {
             self.group_epoch = 0;
         }
+        if self.h.shard.group("g").is_none_or(Group::is_empty) {
+            self.acknowledged.group_is_empty();
+        }
         self.no_two_clients_own_a_partition();
+        self.acknowledged.committed_offsets_never_go_back(&self.h.shard, self.seed);
     }
 
     /// Those that the coordinator takes for members of the epoch they are in; the others will be told.
@@ -579,18 +756,9 @@ impl Sim {
         }
     }
 
-    fn acknowledged_offsets_stay(&self) {
-        let restarted = self.h.restarted();
-        for ((topic, partition), &offset) in &self.acknowledged {
-            for (name, shard) in [("live", &self.h.shard), ("restarted", &restarted.shard)] {
-                let found = shard.offsets().get("g", topic, *partition).map(|found| found.committed_offset);
-                assert_eq!(found, Some(offset), "seed {}: {topic}-{partition}, {name}", self.seed);
-            }
-        }
-    }
-
     fn replay_gives_the_live_state(&self) {
         let restarted = self.h.restarted();
+        assert_eq!(self.h.shard.offsets(), restarted.shard.offsets(), "seed {}", self.seed);
         match (self.h.shard.group("g"), restarted.shard.group("g")) {
             (Some(Group::Consumer(live)), Some(Group::Consumer(loaded))) => {
                 let (mut live, mut loaded) = (live.clone(), loaded.clone());
@@ -667,27 +835,32 @@ fn every_member_has_a_session(h: &Harness, group: &ConsumerGroup, seed: u64) {
 }
 
 #[test]
-fn random_members_of_both_protocols_keep_every_invariant_and_come_to_rest() {
-    let (mut consumer, mut classic, mut mixed) = (0, 0, 0);
-    for seed in 0..1_000 {
+fn histories_of_both_protocols_keep_every_invariant_and_come_to_rest() {
+    let mut seen = Seen::default();
+    let test = "coordinator::group::consumer::tests::sim::histories_of_both_protocols_keep_every_invariant_and_come_to_rest";
+    let is_usual = histories::play(test, HISTORIES, |seed| {
         let mut sim = Sim::new(seed);
-        for _ in 0..80 {
+        let is_long = Sim::is_long(seed);
+        for _ in 0..STEPS[usize::from(is_long)] {
             sim.step();
-            match sim.h.shard.group("g") {
-                Some(Group::Consumer(group)) if group.classic_members > 0 => mixed += 1,
-                Some(Group::Consumer(_)) => consumer += 1,
-                Some(Group::Classic(_)) => classic += 1,
-                _ => {}
-            }
         }
-        sim.replay_gives_the_live_state();
-        sim.acknowledged_offsets_stay();
-        sim.calm_down();
-        sim.every_partition_that_is_read_has_an_owner();
-        sim.replay_gives_the_live_state();
-    }
-    // Worth something only if the groups are of all kinds in it.
-    assert!(consumer > 10_000 && classic > 5_000 && mixed > 10_000, "{consumer} consumer, {classic} classic, {mixed} mixed");
+        if seed.is_multiple_of(4) {
+            sim.replay_gives_the_live_state();
+        }
+        if is_long {
+            sim.calm_down();
+            sim.every_partition_that_is_read_has_an_owner();
+            sim.replay_gives_the_live_state();
+        }
+        seen.add(&sim.seen);
+    });
+    // Worth something only if everything happens in them.
+    let is_rich = seen.consumer.min(seen.classic).min(seen.mixed) > 20_000
+        && seen.restarts > 3_000
+        && seen.losses > 200
+        && seen.commits > 4_000
+        && seen.transactions > 400;
+    assert!(!is_usual || is_rich, "{seen:?}");
 }
 
 #[test]
