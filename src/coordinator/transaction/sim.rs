@@ -1,6 +1,6 @@
 //! A seeded simulation: producers begin, write, commit, abort, die, come back and fence each other, in both protocols; the coordinator
 //! loses requests, answers and uncommitted records, refuses appends, dies and comes back from its log; markers come late, fail, or are
-//! written without anybody hearing of it. Every few steps each invariant is checked; a failure names its seed.
+//! written without anybody hearing of it; consumers read in between. Every few steps each invariant is checked; a failure names its seed.
 //!
 //! The partitions are a model of what `storage` does with transactions, small enough to be read at once.
 
@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 
 use super::tests::{Appended, Harness};
 use super::*;
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::coordinator::runtime::TransactionMarker;
 
 const PARTITIONS: u64 = 4;
 const PRODUCERS: usize = 4;
-const STEPS: usize = 250;
-const HISTORIES: u64 = 3_000;
+const STEPS: usize = 200;
+const HISTORIES: u64 = 10_000;
 /// Replaying the whole log after every single step would take most of the time.
 const CHECK_EVERY: usize = 10;
 
@@ -28,7 +29,22 @@ enum Entry {
 struct KnownProducer {
     epoch: i16,
     coordinator_epoch: i32,
-    is_open: bool,
+    /// Where its open transaction began.
+    open_since: Option<usize>,
+}
+
+impl Default for KnownProducer {
+    fn default() -> KnownProducer {
+        KnownProducer { epoch: -1, coordinator_epoch: -1, open_since: None }
+    }
+}
+
+/// An aborted transaction of a partition: the offsets of its first record and of its marker.
+#[derive(Clone, Copy, Debug)]
+struct Aborted {
+    producer_id: i64,
+    first_offset: usize,
+    marker_offset: usize,
 }
 
 /// The verification of a batch to come.
@@ -43,6 +59,7 @@ struct Guard {
 #[derive(Clone, Debug, Default)]
 struct PartitionLog {
     entries: Vec<Entry>,
+    aborted: Vec<Aborted>,
     producers: BTreeMap<i64, KnownProducer>,
     guards: BTreeMap<i64, Guard>,
     guards_given: u64,
@@ -55,7 +72,7 @@ impl PartitionLog {
     }
 
     fn is_open(&self, producer: ProducerIdAndEpoch) -> bool {
-        self.producers.get(&producer.producer_id).is_some_and(|it| it.is_open && it.epoch == producer.producer_epoch)
+        self.producers.get(&producer.producer_id).is_some_and(|it| it.open_since.is_some() && it.epoch == producer.producer_epoch)
     }
 
     fn begin_verification(&mut self, producer: ProducerIdAndEpoch, bumps_epoch: bool) -> Result<Option<u64>, ErrorCode> {
@@ -79,8 +96,9 @@ impl PartitionLog {
         if !self.is_open(producer) && !is_verified {
             return Err(ErrorCode::InvalidTxnState);
         }
-        let known = self.producers.entry(producer_id).or_insert(KnownProducer { epoch: -1, coordinator_epoch: -1, is_open: false });
-        (known.epoch, known.is_open) = (producer.producer_epoch, true);
+        let known = self.producers.entry(producer_id).or_default();
+        known.epoch = producer.producer_epoch;
+        known.open_since.get_or_insert(self.entries.len());
         self.guards.remove(&producer_id);
         self.entries.push(Entry::Data { producer_id, transaction });
         Ok(())
@@ -88,15 +106,18 @@ impl PartitionLog {
 
     fn write_marker(&mut self, marker: &TransactionMarker) -> Result<(), ErrorCode> {
         let producer_id = marker.producer_id;
-        let known = self.producers.entry(producer_id).or_insert(KnownProducer { epoch: -1, coordinator_epoch: -1, is_open: false });
-        let is_late = marker.transaction_version >= 2 && marker.producer_epoch == known.epoch && known.is_open;
+        let known = self.producers.entry(producer_id).or_default();
+        let is_late = marker.transaction_version >= 2 && marker.producer_epoch == known.epoch && known.open_since.is_some();
         if marker.producer_epoch < known.epoch || (is_late && known.epoch != i16::MAX) {
             return Err(ErrorCode::InvalidProducerEpoch);
         }
         if marker.coordinator_epoch < known.coordinator_epoch {
             return Err(ErrorCode::TransactionCoordinatorFenced);
         }
-        *known = KnownProducer { epoch: marker.producer_epoch, coordinator_epoch: marker.coordinator_epoch, is_open: false };
+        if let Some(first_offset) = known.open_since.filter(|_| !marker.commit) {
+            self.aborted.push(Aborted { producer_id, first_offset, marker_offset: self.entries.len() });
+        }
+        *known = KnownProducer { epoch: marker.producer_epoch, coordinator_epoch: marker.coordinator_epoch, open_since: None };
         if self.guards.get(&producer_id).is_some_and(|it| !it.bumps_epoch || it.epoch != marker.producer_epoch) {
             self.guards.remove(&producer_id);
         }
@@ -104,7 +125,11 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// What a read_committed reader knows of each transaction with data here; `None` while it must wait.
+    fn last_stable_offset(&self) -> usize {
+        self.producers.values().filter_map(|it| it.open_since).min().unwrap_or(self.entries.len())
+    }
+
+    /// What the markers say of each transaction with data here; `None` while there is none.
     fn outcomes(&self) -> Vec<(u64, Option<bool>)> {
         let mut outcomes: Vec<(i64, u64, Option<bool>)> = Vec::new();
         for entry in &self.entries {
@@ -117,6 +142,34 @@ impl PartitionLog {
             }
         }
         outcomes.into_iter().map(|(_, transaction, outcome)| (transaction, outcome)).collect()
+    }
+}
+
+/// A consumer of one partition that reads only what is committed, as Kafka's does: by the broker's list of aborted transactions.
+#[derive(Clone, Debug, Default)]
+struct Reader {
+    position: usize,
+    /// The transaction of every record that it got.
+    read: Vec<u64>,
+}
+
+impl Reader {
+    fn fetch(&mut self, log: &PartitionLog, max: usize) {
+        let end = log.last_stable_offset().min(self.position + max);
+        let mut aborted: Vec<_> = log.aborted.iter().filter(|it| it.marker_offset >= self.position && it.first_offset < end).collect();
+        aborted.sort_by_key(|it| std::cmp::Reverse(it.first_offset));
+        let mut aborting = BTreeSet::new();
+        for offset in self.position..end {
+            while let Some(begun) = aborted.pop_if(|it| it.first_offset <= offset) {
+                aborting.insert(begun.producer_id);
+            }
+            match log.entries[offset] {
+                Entry::Data { producer_id, transaction } if !aborting.contains(&producer_id) => self.read.push(transaction),
+                Entry::Marker { producer_id, commit: false } => drop(aborting.remove(&producer_id)),
+                _ => {}
+            }
+        }
+        self.position = self.position.max(end);
     }
 }
 
@@ -176,6 +229,7 @@ struct Sim {
     h: Harness,
     level: i16,
     logs: BTreeMap<TopicPartition, PartitionLog>,
+    readers: BTreeMap<TopicPartition, Reader>,
     producers: Vec<Producer>,
     writes: Vec<Write>,
     /// Answers that wait for commits.
@@ -227,6 +281,7 @@ impl Sim {
             h,
             level,
             logs: (0..PARTITIONS).map(|n| (partition(n), PartitionLog::default())).collect(),
+            readers: (0..PARTITIONS).map(|n| (partition(n), Reader::default())).collect(),
             writes: Vec::new(),
             held: Vec::new(),
             markers: Vec::new(),
@@ -245,8 +300,12 @@ impl Sim {
     }
 
     fn step(&mut self) {
-        match self.random.below(60) {
+        match self.random.below(66) {
             0 => self.crash_coordinator(),
+            60.. => {
+                let (at, max) = (partition(self.random.below(PARTITIONS)), 1 + self.random.below(6) as usize);
+                self.fetch(&at, max);
+            }
             1 => self.h.held = Some(self.h.held.take().unwrap_or_default()),
             2..=4 => self.release(),
             5 => self.h.refuse = if self.h.refuse.is_some() { None } else { Some(ErrorCode::NotEnoughReplicas) },
@@ -281,6 +340,11 @@ impl Sim {
         if self.steps.is_multiple_of(CHECK_EVERY) {
             self.check();
         }
+    }
+
+    fn fetch(&mut self, partition: &TopicPartition, max: usize) {
+        let (Some(reader), Some(log)) = (self.readers.get_mut(partition), self.logs.get(partition)) else { return };
+        reader.fetch(log, max);
     }
 
     /// Markers that were handed out. Each must be of a decision that is committed.
@@ -545,21 +609,54 @@ impl Sim {
     }
 
     fn check(&self) {
-        self.no_reader_sees_a_part();
+        let outcomes = self.every_partition_tells_of_the_same_end();
+        self.producers_are_told_the_truth(&outcomes);
+        self.readers_get_only_what_is_committed(&outcomes);
         self.replay_equals_live();
     }
 
-    /// A transaction is committed at all partitions or at none, and as its producer was told.
-    fn no_reader_sees_a_part(&self) {
+    /// A transaction is committed at all partitions or at none: which, by transaction.
+    fn every_partition_tells_of_the_same_end(&self) -> BTreeMap<u64, bool> {
         let mut outcomes: BTreeMap<u64, bool> = BTreeMap::new();
         for (partition, log) in &self.logs {
             for (transaction, outcome) in log.outcomes() {
                 let Some(outcome) = outcome else { continue };
                 let known = *outcomes.entry(transaction).or_insert(outcome);
                 assert_eq!(known, outcome, "seed {}: transaction {transaction} is torn at {partition}", self.seed);
-                if let Some(told) = self.told.get(&transaction) {
-                    assert_eq!(*told, outcome, "seed {}: transaction {transaction} is not what was told", self.seed);
-                }
+            }
+        }
+        outcomes
+    }
+
+    fn producers_are_told_the_truth(&self, outcomes: &BTreeMap<u64, bool>) {
+        for (transaction, told) in &self.told {
+            let outcome = outcomes.get(transaction).unwrap_or(told);
+            assert_eq!(told, outcome, "seed {}: transaction {transaction} is not what was told", self.seed);
+        }
+    }
+
+    /// No reader has got anything of a transaction that is not committed by then.
+    fn readers_get_only_what_is_committed(&self, outcomes: &BTreeMap<u64, bool>) {
+        for (partition, reader) in &self.readers {
+            let wrong = reader.read.iter().find(|transaction| outcomes.get(transaction) != Some(&true));
+            assert_eq!(wrong, None, "seed {}: a reader of {partition} got what was not committed", self.seed);
+        }
+    }
+
+    /// In the end the readers have everything of each committed transaction, in order and once, and nothing else.
+    fn every_reader_gets_all_of_a_transaction_or_nothing(&mut self) {
+        for n in 0..PARTITIONS {
+            self.fetch(&partition(n), usize::MAX / 2);
+        }
+        for (partition, reader) in &self.readers {
+            let committed = self.logs[partition].outcomes().into_iter().filter(|(_, outcome)| *outcome == Some(true));
+            let committed: Vec<u64> = committed.map(|(transaction, _)| transaction).collect();
+            assert_eq!(reader.read, committed, "seed {}: the reader of {partition}", self.seed);
+        }
+        for (transaction, _) in self.told.iter().filter(|(_, commit)| **commit) {
+            for partition in self.written.get(transaction).into_iter().flatten() {
+                let is_read = self.readers[partition].read.contains(transaction);
+                assert!(is_read, "seed {}: of transaction {transaction} {partition} is missing", self.seed);
             }
         }
     }
@@ -606,29 +703,26 @@ impl Sim {
         for (partition, log) in &self.logs {
             let open = log.outcomes().into_iter().find(|(_, outcome)| outcome.is_none());
             assert_eq!(open, None, "seed {}: {partition} has a hanging transaction", self.seed);
-            for (transaction, told) in &self.told {
-                let wrote = self.written.get(transaction).is_some_and(|written| written.contains(partition));
-                let outcome = log.outcomes().into_iter().find(|(it, _)| it == transaction);
-                if wrote && *told {
-                    assert_eq!(outcome, Some((*transaction, Some(true))), "seed {}: what was committed is lost", self.seed);
-                }
-            }
         }
+        self.every_reader_gets_all_of_a_transaction_or_nothing();
     }
 }
 
 #[test]
 fn thousands_of_histories_hold_every_invariant() {
-    let (mut committed, mut aborted) = (0, 0);
-    for seed in 0..HISTORIES {
+    let (mut committed, mut aborted, mut read) = (0, 0, 0);
+    let test = "coordinator::transaction::sim::thousands_of_histories_hold_every_invariant";
+    let is_usual = histories::play(test, HISTORIES, |seed| {
         let mut sim = Sim::new(seed);
         for _ in 0..STEPS {
             sim.step();
         }
+        read += sim.readers.values().map(|reader| reader.read.len()).sum::<usize>();
         sim.every_transaction_ends();
         committed += sim.told.values().filter(|commit| **commit).count();
         aborted += sim.told.values().filter(|commit| !**commit).count();
-    }
+    });
     // The histories are worth something only if much happens in them.
-    assert!(committed > 500 && aborted > 500, "{committed} committed, {aborted} aborted");
+    let least = committed.min(aborted).min(read);
+    assert!(!is_usual || least > 1_000, "{committed} committed, {aborted} aborted, {read} read in between");
 }
