@@ -10,6 +10,7 @@ use super::log::{MemoryLog, RaftLog};
 use super::quorum_state::QuorumState;
 use super::snapshot::{Snapshot, SnapshotId};
 use super::voters::{ReplicaKey, Voter, VoterHistory, VoterSet};
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
 
@@ -173,8 +174,8 @@ impl Node<'_> {
 }
 
 #[test]
-fn what_was_acknowledged_survives_every_crash() {
-    for seed in 0..400 {
+fn what_was_acknowledged_survives_every_crash_of_random_histories() {
+    histories::play("raft::sim::what_was_acknowledged_survives_every_crash_of_random_histories", 400, |seed| {
         let mut random = Random::new(seed);
         let voters = VoterSet::new([Voter { key: LOCAL, endpoints: Vec::new(), kraft_versions: (0, 1) }]);
         let first = Snapshot { kraft_version: 1, voters: Some(voters), ..Snapshot::default() };
@@ -189,5 +190,5 @@ fn what_was_acknowledged_survives_every_crash() {
             epoch = node.engine.epoch();
             disk.log.crash(&mut random);
         }
-    }
+    });
 }

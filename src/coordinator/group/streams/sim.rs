@@ -6,9 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tasks::{AssignedTasks, TaskId, ids};
 use super::tests::{CHANGELOG, Client, SESSION_TIMEOUT_MS, TASKS, durable, group, send, set_topics};
 use super::*;
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::coordinator::group::config::{Bounded, GroupCoordinatorConfig};
 use crate::coordinator::group::tests::Harness;
+
+const HISTORIES: u64 = 600;
+/// Most histories are short, which finds more than few long ones.
+const LONG_EVERY: u64 = 20;
+const STEPS: [usize; 2] = [50, 200];
 
 struct Sim {
     seed: u64,
@@ -237,12 +243,16 @@ fn converges(sim: &mut Sim) {
 }
 
 #[test]
-fn random_applications_keep_every_invariant_and_converge() {
-    for seed in 0..80 {
+fn histories_of_applications_keep_every_invariant_and_converge() {
+    let test = "coordinator::group::streams::sim::histories_of_applications_keep_every_invariant_and_converge";
+    histories::play(test, HISTORIES, |seed| {
         let mut sim = Sim::new(seed);
-        (0..150).for_each(|_| sim.step());
-        converges(&mut sim);
-    }
+        let is_long = seed.is_multiple_of(LONG_EVERY);
+        (0..STEPS[usize::from(is_long)]).for_each(|_| sim.step());
+        if seed.is_multiple_of(4) {
+            converges(&mut sim);
+        }
+    });
 }
 
 #[test]

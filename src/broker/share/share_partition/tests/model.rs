@@ -1,9 +1,10 @@
-//! Hundreds of histories of a share partition with its coordinator: fetches, acknowledgements, expiries, failed and lost writes,
+//! Random histories of a share partition with its coordinator: fetches, acknowledgements, expiries, failed and lost writes,
 //! retention, crashes that leave only what the coordinator's log holds. A failure prints its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::common::histories;
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
 use crate::coordinator::runtime::{LogEntry, Shard};
@@ -11,7 +12,7 @@ use crate::coordinator::share::{Effects, ShareCoordinatorConfig, SharePartitionK
 use crate::coordinator::timers::Now;
 
 const MEMBERS: [&str; 3] = ["a", "b", "c"];
-const HISTORIES: u64 = 400;
+const HISTORIES: u64 = 1_500;
 const STEPS: u64 = 120;
 
 type Entry = (bytes::Bytes, Option<bytes::Bytes>);
@@ -330,12 +331,13 @@ impl World {
 }
 
 #[test]
-fn a_share_partition_keeps_its_promises_through_any_history() {
-    for seed in 0..HISTORIES {
+fn histories_of_a_share_partition_keep_its_promises() {
+    let test = "broker::share::share_partition::tests::model::histories_of_a_share_partition_keep_its_promises";
+    histories::play(test, HISTORIES, |seed| {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();
         }
         world.drain();
-    }
+    });
 }
