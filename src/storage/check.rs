@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::common::clock::SystemClock;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
-use crate::protocol::batch::{BatchHeader, BatchView, DecompressionLimits};
+use crate::protocol::batch::{BatchError, BatchHeader, BatchView, DecompressionLimits};
 
 use super::checkpoint;
 use super::config::LogConfig;
@@ -99,6 +99,8 @@ struct Walk {
     open: HashMap<i64, i64>,
     /// Compaction was here: batches lack records, and markers may be gone.
     is_compacted: bool,
+    /// It holds what this build cannot read: nothing may be concluded from it, and nothing repaired.
+    is_foreign: bool,
 }
 
 /// The abort markers in one segment: by offset, whose it is, and the first offset of the transaction if the log still holds it.
@@ -148,6 +150,7 @@ impl<'a> Checker<'a> {
                         self.found(&dir.join(name), None, problem, Repair::None);
                     }
                     Some(_) => {}
+                    None if fs::is_dir(&dir.join(topic_partition.to_string())) => {}
                     None => self.found(&dir.join(name), None, format!("{topic_partition} has no directory"), Repair::None),
                 }
             }
@@ -199,6 +202,9 @@ impl<'a> Checker<'a> {
             if !self.check_segment(dir, base, &bases[n + 1..], &mut walk)? {
                 break;
             }
+        }
+        if walk.is_foreign {
+            return Ok(());
         }
         let start = checkpointed_start.max(bases.first().copied().unwrap_or(0));
         if checkpointed_start > walk.next_offset {
@@ -257,11 +263,19 @@ impl<'a> Checker<'a> {
         let mut segment_next = base;
         let wrong = loop {
             let position = batches.position();
-            let batch = match batches.next() {
+            let batch = match batches.next_batch() {
                 Ok(Some(batch)) => batch,
                 Ok(None) if position == log.size_bytes() => break None,
                 Ok(None) => break Some((position, format!("{} bytes at the end are no whole batch", log.size_bytes() - position))),
                 Err(InspectError::Storage(error)) => return Err(error),
+                Err(InspectError::Batch { source: BatchError::OldMagic { magic, .. }, .. }) => {
+                    // Recovery must keep its hands off what is whole but strange.
+                    let problem =
+                        format!("messages of format {magic}, from before Kafka 0.11: this build reads neither them nor what follows");
+                    self.found(&path, position, problem, Repair::None);
+                    walk.is_foreign = true;
+                    return Ok(false);
+                }
                 Err(error) => break Some((position, error.to_string())),
             };
             (self.progress)(batch.size_bytes);
@@ -401,7 +415,7 @@ fn invalid(batches: &mut LogBatches<'_>, batch: &LogBatch, base: i64, next_offse
 fn last_readable(dir: &Path, batches: &mut LogBatches<'_>, later: &[i64]) -> Result<Option<i64>, StorageError> {
     fn last(batches: &mut LogBatches<'_>) -> Option<i64> {
         let mut last = None;
-        while let Ok(Some(batch)) = batches.next() {
+        while let Ok(Some(batch)) = batches.next_batch() {
             last = last.max(Some(batch.header.last_offset()));
         }
         last

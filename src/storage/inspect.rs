@@ -9,10 +9,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::protocol::batch::{BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, HEADER_SIZE_UP_TO_MAGIC, LOG_OVERHEAD};
 
 use super::errors::StorageError;
 use super::fs;
+pub use super::old_message::OldMessage;
 pub use super::producer_state::{SnapshotProblem, SnapshotProducer, snapshot_producers};
 use super::scan::Window;
 
@@ -78,14 +81,35 @@ pub struct LogBatch {
     pub header: BatchHeader,
 }
 
+/// What stands in a log file.
+pub enum LogEntry {
+    Batch(LogBatch),
+    /// Of a format before Kafka 0.11.
+    Message(OldMessage),
+}
+
 impl LogBatches<'_> {
     /// Where the next batch begins: the end of what is readable, once there is none.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next batch; None where no whole one follows. An error leaves the position where it is.
-    pub fn next(&mut self) -> Result<Option<LogBatch>, InspectError> {
+    /// The next batch; None where no whole one follows. An error, also for a message of an old format, leaves the position where it is.
+    pub fn next_batch(&mut self) -> Result<Option<LogBatch>, InspectError> {
+        let position = self.position;
+        match self.next_entry()? {
+            Some(LogEntry::Batch(batch)) => Ok(Some(batch)),
+            Some(LogEntry::Message(message)) => {
+                self.position = position;
+                let source = BatchError::OldMagic { position: 0, magic: message.magic };
+                Err(InspectError::Batch { path: self.path.to_owned(), position, source })
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// As [`LogBatches::next_batch`], but messages of old formats are no error.
+    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, InspectError> {
         let position = self.position;
         if position + HEADER_SIZE_UP_TO_MAGIC as u64 >= self.end {
             return Ok(None);
@@ -106,8 +130,13 @@ impl LogBatches<'_> {
         }
         let magic = prefix[MAGIC] as i8;
         if magic < 2 {
-            let source = BatchError::OldMagic { position: 0, magic };
-            return Err(InspectError::Batch { path: self.path.to_owned(), position, source });
+            let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+            let bytes = Bytes::copy_from_slice(self.window.bytes(position, size)?);
+            let message = OldMessage::parse(&bytes).map_err(|reason| {
+                InspectError::Corrupt(format!("the message at position {position} of {} is invalid: {reason}", self.path.display()))
+            })?;
+            self.position += size_bytes;
+            return Ok(Some(LogEntry::Message(message)));
         }
         let Some(mut bytes) = self.window.bytes(position, BATCH_OVERHEAD)?.first_chunk::<BATCH_OVERHEAD>().copied() else {
             return Err(InspectError::Corrupt(format!(
@@ -122,7 +151,7 @@ impl LogBatches<'_> {
             BatchHeader::parse(&bytes).map_err(|source| InspectError::Batch { path: self.path.to_owned(), position, source })?;
         header.length = length;
         self.position += size_bytes;
-        Ok(Some(LogBatch { position, size_bytes, magic, header }))
+        Ok(Some(LogEntry::Batch(LogBatch { position, size_bytes, magic, header })))
     }
 
     /// Is the batch long enough, and its checksum that of its bytes?
@@ -426,7 +455,7 @@ mod tests {
     fn a_length_of_zero_is_named_with_its_file() {
         let (_dir, path) = written("00000000000000000000.log", &[0; 100]);
         let log = LogFile::open(&path).expect("opened");
-        let error = log.batches(0, u64::MAX).next().expect_err("no batch").to_string();
+        let error = log.batches(0, u64::MAX).next_batch().expect_err("no batch").to_string();
         assert_eq!(error, format!("Found record size 0 smaller than minimum record overhead (14) in file {}.", path.display()));
     }
 

@@ -23,6 +23,7 @@ mod loader;
 pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;
+mod old_message;
 #[cfg(test)]
 mod opfuzz;
 pub mod partition_metadata;

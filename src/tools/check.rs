@@ -168,7 +168,7 @@ fn check_metadata(dir: &Path, findings: &mut Vec<Finding>) -> anyhow::Result<()>
             // What is no whole and valid batch has been told already.
             let log = LogFile::open(&path)?;
             let mut batches = log.batches(0, u64::MAX);
-            while let Ok(Some(batch)) = batches.next() {
+            while let Ok(Some(batch)) = batches.next_batch() {
                 if batch.header.is_control() || !batches.is_valid(&batch)? {
                     continue;
                 }

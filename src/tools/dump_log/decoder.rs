@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::remote_log;
-use crate::metadata::record::MetadataRecord;
+use crate::metadata::record::{MetadataRecord, RecordError};
 use crate::protocol::batch::Record;
 use crate::protocol::codec::{Message, Reader};
 use crate::protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
@@ -143,7 +143,7 @@ impl Decoder {
             }
             Decoder::ClusterMetadata => {
                 let value = record.value.clone().ok_or_else(|| "it has no value".to_owned());
-                let read = value.and_then(|value| MetadataRecord::from_value(value).map_err(|error| error.to_string()));
+                let read = value.and_then(|value| MetadataRecord::from_value(value).map_err(|error| parse_error(&error)));
                 let decoded = match read {
                     Ok((record, version)) => {
                         Decoded::Json(json!({"type": record.type_name(), "version": version, "data": record.to_json(version)}))
@@ -159,6 +159,22 @@ impl Decoder {
                 Ok((None, Some(Decoded::Text(text))))
             }
         }
+    }
+}
+
+/// Why a metadata record cannot be read, in the words of Kafka's `MetadataParseException` where it has some.
+fn parse_error(error: &RecordError) -> String {
+    match error {
+        RecordError::UnknownFrameVersion(0) => "Could not deserialize metadata record with frame version 0. Note that upgrades from the \
+                                                preview release of KRaft in 2.8 to newer versions are not supported."
+            .to_owned(),
+        RecordError::UnknownFrameVersion(version) => {
+            format!("Could not deserialize metadata record due to unknown frame version {version}(only frame version 1 is supported)")
+        }
+        RecordError::UnknownType(number) => {
+            format!("org.apache.kafka.common.errors.UnsupportedVersionException: Unknown metadata id {number}")
+        }
+        RecordError::UnknownVersion { .. } | RecordError::Malformed { .. } => error.to_string(),
     }
 }
 

@@ -59,7 +59,7 @@ impl Dump<'_> {
             }
             let position = self.position_in(&log, entry.position)?;
             let end = position.saturating_add(u64::try_from(self.request.max_message_size).unwrap_or(0));
-            let batch = log.batches(position, end).next()?.ok_or_else(|| {
+            let batch = log.batches(position, end).next_batch()?.ok_or_else(|| {
                 Failure::new(format!("no batch at position {position} of {}, to which an entry points", self.sibling(".log").display()))
                     .advise("a batch that exceeds --max-message-size is not found either")
             })?;
@@ -141,7 +141,7 @@ impl Dump<'_> {
 /// The first batch from `position` on whose last offset is at least `offset`: that last offset, and the largest timestamp of its records.
 fn first_reaching(log: &LogFile, position: u64, offset: i64) -> Result<Option<(i64, i64)>, InspectError> {
     let mut batches = log.batches(position, u64::MAX);
-    while let Some(batch) = batches.next()? {
+    while let Some(batch) = batches.next_batch()? {
         let last_offset = batch.header.last_offset();
         if last_offset < offset {
             continue;

@@ -13,7 +13,7 @@ use crate::protocol::codec::{Message, Reader};
 use crate::protocol::compression::Compression;
 use crate::protocol::messages::*;
 use crate::raft::snapshot::SnapshotId;
-use crate::storage::inspect::{LogBatch, LogBatches, LogFile};
+use crate::storage::inspect::{LogBatch, LogBatches, LogEntry, LogFile, OldMessage};
 use crate::tools::exit::Failure;
 use crate::tools::java_json;
 
@@ -29,10 +29,17 @@ impl Dump<'_> {
         let end = if self.request.max_bytes == i32::MAX { log.size_bytes() } else { log.size_bytes().min(limit) };
         let mut batches = log.batches(0, end);
         let mut last_offset = -1;
-        while let Some(batch) = batches.next()? {
-            self.print_batch(&mut batches, &batch)?;
-            if self.request.deep {
-                self.print_records(&mut batches, &batch, &mut last_offset)?;
+        loop {
+            let position = batches.position();
+            match batches.next_entry()? {
+                None => break,
+                Some(LogEntry::Batch(batch)) => {
+                    self.print_batch(&mut batches, &batch)?;
+                    if self.request.deep {
+                        self.print_records(&mut batches, &batch, &mut last_offset)?;
+                    }
+                }
+                Some(LogEntry::Message(message)) => self.print_old_message(&message, position, &mut last_offset)?,
             }
         }
         let trailing = end - batches.position();
@@ -133,11 +140,7 @@ impl Dump<'_> {
             let record = record.map_err(|error| {
                 Failure::new(format!("the batch at position {} of {} cannot be read: {error}", batch.position, self.file))
             })?;
-            if record.offset != *last_offset + 1 {
-                let heading = format!("Non-consecutive offsets in {}", self.absolute());
-                self.problem(heading, format!("  {last_offset} is followed by {}", record.offset));
-            }
-            *last_offset = record.offset;
+            self.note_offset(record.offset, last_offset);
             if self.json() {
                 self.print_record_json(&header, &record)?;
             } else {
@@ -147,10 +150,104 @@ impl Dump<'_> {
         Ok(())
     }
 
-    fn print_record(&mut self, header: &BatchHeader, record: &Record) -> anyhow::Result<()> {
-        let mut prefix = "| ";
-        if !self.request.skip_metadata {
+    fn note_offset(&mut self, offset: i64, last_offset: &mut i64) {
+        if offset != last_offset.wrapping_add(1) {
+            let heading = format!("Non-consecutive offsets in {}", self.absolute());
+            self.problem(heading, format!("  {last_offset} is followed by {offset}"));
+        }
+        *last_offset = offset;
+    }
+
+    /// A message of a format before Kafka 0.11, and what is compressed in it.
+    fn print_old_message(&mut self, message: &OldMessage, position: u64, last_offset: &mut i64) -> anyhow::Result<()> {
+        let compression = message.compression().map_err(|id| Failure::new(format!("Unknown compression type id: {id}")))?.name();
+        self.is_bad |= !message.is_valid;
+        if self.json() {
+            self.line(
+                "message",
+                json!({
+                    "offset": message.offset, "position": position, "timestampType": message.timestamp_type(),
+                    "timestamp": message.timestamp, "size": message.size_bytes, "magic": message.magic, "compression": compression,
+                    "crc": message.crc, "isValid": message.is_valid,
+                }),
+            )?;
+        } else {
+            writeln!(
+                self.session.out,
+                "offset: {} position: {position} {}: {} size: {} magic: {} compresscodec: {compression} crc: {} isvalid: {}",
+                message.offset,
+                message.timestamp_type(),
+                message.timestamp,
+                message.size_bytes,
+                message.magic,
+                message.crc,
+                message.is_valid
+            )?;
+        }
+        if !self.request.deep {
+            return Ok(());
+        }
+        let unreadable = |reason| Failure::new(format!("the message at position {position} of {} cannot be read: {reason}", self.file));
+        for inner in message.messages().map_err(unreadable)? {
+            self.note_offset(inner.offset, last_offset);
+            let (key, value) = (inner.key.clone(), inner.value.clone());
+            let record = Record { offset: inner.offset, timestamp: inner.timestamp, key, value, headers: Vec::new() };
+            if self.json() {
+                let mut shown = json!({
+                    "offset": record.offset, "timestamp": record.timestamp, "keySize": size(record.key.as_ref()),
+                    "valueSize": size(record.value.as_ref()), "crc": inner.crc, "isValid": inner.is_valid,
+                });
+                self.add_contents_json(&record, &mut shown)?;
+                self.line("record", shown)?;
+                continue;
+            }
+            if !self.request.skip_metadata {
+                write!(
+                    self.session.out,
+                    "| offset: {} {}: {} keySize: {} valueSize: {} isValid: {} crc: {}",
+                    record.offset,
+                    message.timestamp_type(),
+                    record.timestamp,
+                    size(record.key.as_ref()),
+                    size(record.value.as_ref()),
+                    inner.is_valid,
+                    inner.crc
+                )?;
+            }
+            self.print_contents(&record)?;
+            writeln!(self.session.out)?;
+        }
+        Ok(())
+    }
+
+    /// Key and value, if they are asked for.
+    fn print_contents(&mut self, record: &Record) -> anyhow::Result<()> {
+        if !self.request.contents {
+            return Ok(());
+        }
+        let mut prefix = if self.request.skip_metadata { "| " } else { " " };
+        let (key, value) = self.request.decoder.decode(record)?;
+        if let Some(key) = key {
+            write!(self.session.out, "{prefix}key: {}", key.plain())?;
             prefix = " ";
+        }
+        if let Some(value) = value {
+            write!(self.session.out, "{prefix}payload: {}", value.plain())?;
+        }
+        Ok(())
+    }
+
+    fn add_contents_json(&self, record: &Record, shown: &mut Value) -> anyhow::Result<()> {
+        if self.request.contents {
+            let (key, value) = self.request.decoder.decode(record)?;
+            shown["key"] = key.map_or(Value::Null, |key| key.json());
+            shown["value"] = value.map_or(Value::Null, |value| value.json());
+        }
+        Ok(())
+    }
+
+    fn print_record(&mut self, header: &BatchHeader, record: &Record) -> anyhow::Result<()> {
+        if !self.request.skip_metadata {
             let keys: Vec<_> = record.headers.iter().map(|header| String::from_utf8_lossy(&header.key)).collect();
             write!(
                 self.session.out,
@@ -167,15 +264,8 @@ impl Dump<'_> {
                 write!(self.session.out, "{}", control_text(record)?)?;
             }
         }
-        if self.request.contents && !header.is_control() {
-            let (key, value) = self.request.decoder.decode(record)?;
-            if let Some(key) = key {
-                write!(self.session.out, "{prefix}key: {}", key.plain())?;
-                prefix = " ";
-            }
-            if let Some(value) = value {
-                write!(self.session.out, "{prefix}payload: {}", value.plain())?;
-            }
+        if !header.is_control() {
+            self.print_contents(record)?;
         }
         writeln!(self.session.out)?;
         Ok(())
@@ -196,10 +286,8 @@ impl Dump<'_> {
                 shown["control"] = json!({"type": name, "data": value});
             }
         }
-        if self.request.contents && !header.is_control() {
-            let (key, value) = self.request.decoder.decode(record)?;
-            shown["key"] = key.map_or(Value::Null, |key| key.json());
-            shown["value"] = value.map_or(Value::Null, |value| value.json());
+        if !header.is_control() {
+            self.add_contents_json(record, &mut shown)?;
         }
         self.line("record", shown)
     }

@@ -4,7 +4,7 @@
 //! A file that is damaged ends the dump with one line in Kafka's words, after what could be read of it.
 //!
 //! Beyond Kafka: `--output json` (one object a line), and exit code 1 when an index, a checksum or a snapshot is wrong, not only when a
-//! file cannot be read at all. Differs: a missing index is not created. The message formats before Kafka 0.11 are not read.
+//! file cannot be read at all. Differs: a missing index is not created.
 //! Source: `org.apache.kafka.tools.DumpLogSegments`.
 
 mod decoder;

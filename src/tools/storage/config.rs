@@ -37,8 +37,8 @@ impl NodeConfig {
     }
 
     fn from_properties(properties: &BTreeMap<String, String>) -> Result<NodeConfig, Failure> {
-        for name in ["process.roles", "node.id"] {
-            if !properties.contains_key(name) && !(name == "node.id" && properties.contains_key("broker.id")) {
+        for (name, other) in [("process.roles", "process.roles"), ("node.id", "broker.id")] {
+            if ![name, other].iter().any(|name| properties.contains_key(*name)) {
                 return Err(Failure::new(format!("Missing required configuration \"{name}\" which has no default value.")));
             }
         }

@@ -81,7 +81,7 @@ fn run(session: &mut Session, options: &Options) -> anyhow::Result<Exit> {
         [] => return Err(Usage::new(format!("which command? There are {}", COMMANDS.join(", "))).into()),
         [command] if COMMANDS.contains(&command.as_str()) => command.as_str(),
         [command] => {
-            let near = super::suggest::closest(command, COMMANDS.into_iter());
+            let near = super::suggest::closest(command, COMMANDS);
             let hint = near.map_or_else(|| format!("there are {}", COMMANDS.join(", ")), |near| format!("did you mean '{near}'?"));
             return Err(Usage(format!("invalid choice: '{command}'; {hint}")).into());
         }
