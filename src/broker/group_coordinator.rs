@@ -113,6 +113,16 @@ impl GroupCoordinator {
         java_hash::partition_for(group_id, count)
     }
 
+    /// Runs the resolutions of regular expressions that a shard's operation asked for, beside the shard.
+    fn regex_resolver(&self, partition: i32) -> impl FnOnce(&mut GroupShard) + Send + 'static {
+        let (runtime, tasks) = (Arc::clone(&self.runtime), self.tasks.clone());
+        move |shard| {
+            while let Some(resolution) = shard.take_regex_resolution() {
+                tasks.spawn(resolve(Arc::clone(&runtime), partition, resolution));
+            }
+        }
+    }
+
     pub(crate) async fn join_group(&self, ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
         let failed =
             |member_id: String, error: ErrorCode| JoinGroupResponse { member_id, error_code: error.code(), ..JoinGroupResponse::default() };
@@ -121,8 +131,13 @@ impl GroupCoordinator {
         }
         let client = client(ctx);
         let partition = self.partition_for(&request.group_id);
-        let parked = self.runtime.park(partition, move |shard, now, waiter| shard.join_group(now, &client, request, waiter)).await;
-        match parked {
+        let resolve_regexes = self.regex_resolver(partition);
+        let parked = self.runtime.park(partition, move |shard, now, waiter| {
+            let effects = shard.join_group(now, &client, request, waiter);
+            resolve_regexes(shard);
+            effects
+        });
+        match parked.await {
             Ok(ParkedResponse::Join(response)) => response,
             Ok(ParkedResponse::Sync(_)) => failed(String::new(), ErrorCode::UnknownServerError),
             Err(error) => failed(String::new(), error),
@@ -175,13 +190,10 @@ impl GroupCoordinator {
         }
         let client = client(ctx);
         let partition = self.partition_for(&request.group_id);
-        let runtime = Arc::clone(&self.runtime);
-        let tasks = self.tasks.clone();
+        let resolve_regexes = self.regex_resolver(partition);
         let beat = self.runtime.write(partition, move |shard, now| {
             let answer = shard.consumer_group_heartbeat(now, &client, request);
-            while let Some(resolution) = shard.take_regex_resolution() {
-                tasks.spawn(resolve(Arc::clone(&runtime), partition, resolution));
-            }
+            resolve_regexes(shard);
             Ok(answer)
         });
         beat.await.unwrap_or_else(|error| failed(error, Some(error.message().to_owned())))

@@ -27,7 +27,8 @@ pub fn validate_join_group(config: &GroupCoordinatorConfig, request: &JoinGroupR
 }
 
 impl GroupShard {
-    /// Handles a JoinGroup that passed [`validate_join_group`]. The answer comes under `waiter`, now or later.
+    /// Handles a JoinGroup that passed [`validate_join_group`]. The answer comes under `waiter`, now or later. A resolution of regular
+    /// expressions may be asked for ([`GroupShard::take_regex_resolution`]), if it is to a consumer group.
     pub fn join_group(&mut self, now: Now, client: &ClientContext, request: JoinGroupRequest, waiter: WaiterId) -> Effects {
         let group_id = request.group_id.clone();
         let is_unknown_member = request.member_id == UNKNOWN_MEMBER_ID;

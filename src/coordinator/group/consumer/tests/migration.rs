@@ -227,3 +227,22 @@ fn a_classic_member_in_the_place_of_the_last_new_one_ends_the_consumer_group() {
     let synced = h.sync_classic(&joined.member_id, joined.generation_id, Vec::new());
     assert_eq!((synced.error_code, partitions_of(&synced.assignment).len()), (0, 6), "it has the other's partitions");
 }
+
+#[test]
+fn a_classic_member_that_joins_may_have_the_expressions_of_others_resolved_again() {
+    let mut h = harness();
+    let expression = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some("fo.".to_owned()),
+        ..joining("a", &[])
+    };
+    h.beat_ok(expression);
+    let waiter = h.send_join(classic_join("", &["bar"]));
+    let id = h.answered_join(waiter).member_id;
+    h.advance(11_000);
+    h.set_topics(2, &[("foo", FOO, 6), ("bar", BAR, 3), ("fox", Uuid::from_u128(0xf0), 1)]);
+    let waiter = h.send_join(classic_join(&id, &["bar"]));
+    assert_eq!(h.answered_join(waiter).error_code, 0);
+    let resolution = h.shard.take_regex_resolution().expect("there is a new topic");
+    assert!(resolve_regexes(&resolution)["fo."].topics.contains("fox"));
+}
