@@ -3,6 +3,8 @@
 //! Entries are appended in memory and written out in runs; the newest stay in memory, because most lookups are near the end of the log.
 //! An index that lost its last entries in a crash is rebuilt with its segment, so nothing here is synced before [`EntryFile::flush`].
 //!
+//! Invariant: what `flush` returned for is in the file, even if the descriptor was given back in between.
+//!
 //! Differs: Kafka maps a preallocated file into memory; here the file is as long as its entries. Both programs read both.
 
 use std::fs::File;
@@ -24,18 +26,20 @@ pub(super) struct EntryFile<const SIZE: usize> {
     /// Entries `[cached_from, len)` are in `cache`; `cached_from <= written`.
     cached_from: usize,
     cache: Vec<[u8; SIZE]>,
+    /// The file holds nothing that a power cut could take. Known here because the descriptor may be given back before a sync.
+    is_synced: bool,
 }
 
 impl<const SIZE: usize> EntryFile<SIZE> {
     /// The file of a segment that exists already; it is opened at the first use.
     pub(super) fn existing(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
         let len = fs::size(&path)?.unwrap_or(0) as usize / SIZE;
-        Ok(EntryFile { path, file: None, written: len, cached_from: len, cache: Vec::new() })
+        Ok(EntryFile { path, file: None, written: len, cached_from: len, cache: Vec::new(), is_synced: true })
     }
 
     /// A file that is not there yet; it is created with the first entries, or when someone asks for it.
     pub(super) fn missing(path: PathBuf) -> EntryFile<SIZE> {
-        EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new() }
+        EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new(), is_synced: true }
     }
 
     /// A new, empty file.
@@ -43,6 +47,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         let mut created = EntryFile::missing(path);
         let path = created.path.clone();
         fs::set_len(created.file()?, &path, 0)?;
+        created.is_synced = false;
         Ok(created)
     }
 
@@ -127,6 +132,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         }
         if len < self.written {
             let path = self.path.clone();
+            self.is_synced = false;
             fs::set_len(self.file()?, &path, (len * SIZE) as u64)?;
             self.written = len;
         }
@@ -136,6 +142,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
     /// Empties the file whatever its length is (it may be preallocated, or not a multiple of the entry size).
     pub(super) fn reset(&mut self) -> Result<(), StorageError> {
         let path = self.path.clone();
+        self.is_synced = false;
         fs::set_len(self.file()?, &path, 0)?;
         (self.written, self.cached_from) = (0, 0);
         self.cache.clear();
@@ -148,6 +155,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
             let path = self.path.clone();
             let (from, position) = (self.written - self.cached_from, (self.written * SIZE) as u64);
             let bytes = self.cache[from..].concat();
+            self.is_synced = false;
             fs::write_at(self.file()?, &path, &bytes, position)?;
             self.written = self.len();
         }
@@ -162,10 +170,12 @@ impl<const SIZE: usize> EntryFile<SIZE> {
     /// Writes and syncs.
     pub(super) fn flush(&mut self) -> Result<(), StorageError> {
         self.write_out()?;
-        match &self.file {
-            Some(file) => fs::sync(file, &self.path),
-            None => Ok(()),
+        if !self.is_synced {
+            let path = self.path.clone();
+            fs::sync(self.file()?, &path)?;
+            self.is_synced = true;
         }
+        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 //! Every function names the file in its error. Files that are replaced as a whole (checkpoints, properties) are written to `<name>.tmp`,
 //! synced, renamed and their directory synced, so that after a crash either the old or the new content is there.
 //!
-//! Invariant: nothing outside this module calls `std::fs`, so that tests can make any operation fail ([`faults`]).
+//! Invariant: nothing outside this module calls `std::fs`, so that tests can make any operation fail, and take away what was not synced
+//! ([`faults`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice};
@@ -36,10 +37,8 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
 
 /// Replaces the file's content so that a crash leaves the old or the new one.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError> {
-    faults::check(path)?;
     let tmp = with_suffix(path, ".tmp");
-    fs::write(&tmp, content).map_err(failed(&tmp))?;
-    File::open(&tmp).and_then(|file| file.sync_all()).map_err(failed(&tmp))?;
+    write_synced(&tmp, content)?;
     rename(&tmp, path)
 }
 
@@ -75,11 +74,7 @@ pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
         let (paths, sender) = (Arc::clone(&paths), sender);
         move || {
             while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let synced = match File::open(path).and_then(|file| file.sync_all()) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
-                    _ => Ok(()),
-                };
-                let _ = sender.send(synced);
+                let _ = sender.send(sync_unless_gone(path));
             }
         }
     };
@@ -96,30 +91,34 @@ pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
 /// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::check(path)?;
+    faults::will_write(path);
     fs::write(path, content).map_err(failed(path))
 }
 
 /// Syncs a file by name; it is no error when it is gone.
 pub fn sync_path(path: &Path) -> Result<(), StorageError> {
     faults::check(path)?;
-    match File::open(path) {
-        Ok(file) => file.sync_all().map_err(failed(path)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StorageError::new(path, error)),
+    sync_unless_gone(path)
+}
+
+fn sync_unless_gone(path: &Path) -> Result<(), StorageError> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Ok(()) => faults::has_synced(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(StorageError::new(path, error)),
     }
+    Ok(())
 }
 
 /// Writes a file that need not survive a crash as a whole (its reader checks it), and syncs it.
 pub fn write_synced(path: &Path, content: &[u8]) -> Result<(), StorageError> {
-    faults::check(path)?;
-    fs::write(path, content).map_err(failed(path))?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(failed(path))
+    write(path, content)?;
+    sync_path(path)
 }
 
 /// Renames a file or directory and syncs the directory that holds it.
 pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
-    faults::check(to)?;
-    fs::rename(from, to).map_err(failed(from))?;
+    rename_unsynced(from, to)?;
     match to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => Ok(()),
@@ -129,13 +128,16 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
 /// Renames a file; [`sync_dir`] follows.
 pub fn rename_unsynced(from: &Path, to: &Path) -> Result<(), StorageError> {
     faults::check(to)?;
+    faults::will_rename(from, to);
     fs::rename(from, to).map_err(failed(from))
 }
 
 /// Syncs a directory: what was created, renamed or removed in it is then durable.
 pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     faults::check(dir)?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))?;
+    faults::has_synced(dir);
+    Ok(())
 }
 
 /// Creates a directory, with those above it; false when it is there already.
@@ -157,6 +159,7 @@ pub fn create_dir_all(dir: &Path) -> Result<(), StorageError> {
 /// Removes a file; it is no error when there is none.
 pub fn remove_file(path: &Path) -> Result<(), StorageError> {
     faults::check(path)?;
+    faults::will_remove(path);
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
         _ => Ok(()),
@@ -166,6 +169,7 @@ pub fn remove_file(path: &Path) -> Result<(), StorageError> {
 /// Removes a directory and all that is in it; it is no error when there is none.
 pub fn remove_dir_all(path: &Path) -> Result<(), StorageError> {
     faults::check(path)?;
+    faults::will_remove(path);
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::new(path, error)),
         _ => Ok(()),
@@ -222,6 +226,7 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
 /// Opens a file for reading and writing, creating it when it is missing.
 pub fn open_or_create(path: &Path) -> Result<File, StorageError> {
     faults::check(path)?;
+    faults::will_create(path);
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))
 }
 
@@ -236,7 +241,8 @@ pub fn read_at(file: &File, path: &Path, buffer: &mut [u8], position: u64) -> Re
     faults::check(path)?;
     let mut done = 0;
     while done < buffer.len() {
-        match file.read_at(&mut buffer[done..], position + done as u64) {
+        let end = done + faults::at_most(buffer.len() - done);
+        match file.read_at(&mut buffer[done..end], position + done as u64) {
             Ok(0) => break,
             Ok(n) => done += n,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -248,6 +254,7 @@ pub fn read_at(file: &File, path: &Path, buffer: &mut [u8], position: u64) -> Re
 
 pub fn write_at(file: &File, path: &Path, content: &[u8], position: u64) -> Result<(), StorageError> {
     faults::check(path)?;
+    faults::will_write(path);
     file.write_all_at(content, position).map_err(failed(path))
 }
 
@@ -255,6 +262,7 @@ pub fn write_at(file: &File, path: &Path, content: &[u8], position: u64) -> Resu
 pub fn write_vectored_at(file: &File, path: &Path, mut slices: &mut [IoSlice<'_>], mut position: u64) -> Result<(), StorageError> {
     const IOV_MAX: usize = 1024;
     faults::check(path)?;
+    faults::will_write(path);
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         match rustix::io::pwritev(file, &slices[..slices.len().min(IOV_MAX)], position) {
@@ -272,13 +280,16 @@ pub fn write_vectored_at(file: &File, path: &Path, mut slices: &mut [IoSlice<'_>
 
 pub fn set_len(file: &File, path: &Path, len: u64) -> Result<(), StorageError> {
     faults::check(path)?;
+    faults::will_write(path);
     file.set_len(len).map_err(failed(path))
 }
 
 /// fsync of content and size.
 pub fn sync(file: &File, path: &Path) -> Result<(), StorageError> {
     faults::check(path)?;
-    file.sync_data().map_err(failed(path))
+    file.sync_data().map_err(failed(path))?;
+    faults::has_synced(path);
+    Ok(())
 }
 
 /// Takes the whole-file write lock that the JVM's `FileChannel.tryLock` takes (POSIX `fcntl`): false when another process holds it.
@@ -304,45 +315,40 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes operations fail on purpose, in tests, on the thread that asks.
-pub(crate) mod faults {
+#[cfg(test)]
+pub(crate) mod faults;
+
+/// Where tests step in; nothing here for everybody else.
+#[cfg(not(test))]
+mod faults {
     use std::path::Path;
 
     use super::StorageError;
 
-    #[cfg(test)]
-    thread_local! {
-        static COUNTDOWN: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
-    }
-
-    /// Lets `operations` more operations of this thread succeed; every later one fails with "no space left on device" until [`clear`].
-    #[cfg(test)]
-    pub(crate) fn fail_after(operations: u64) {
-        COUNTDOWN.set(Some(operations));
-    }
-
-    #[cfg(test)]
-    pub(crate) fn clear() {
-        COUNTDOWN.set(None);
-    }
-
-    #[cfg(test)]
-    pub(super) fn check(path: &Path) -> Result<(), StorageError> {
-        match COUNTDOWN.get() {
-            Some(0) => Err(StorageError::new(path, std::io::ErrorKind::StorageFull.into())),
-            Some(left) => {
-                COUNTDOWN.set(Some(left - 1));
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    #[cfg(not(test))]
     #[inline(always)]
     pub(super) fn check(_: &Path) -> Result<(), StorageError> {
         Ok(())
     }
+
+    #[inline(always)]
+    pub(super) fn at_most(wanted: usize) -> usize {
+        wanted
+    }
+
+    #[inline(always)]
+    pub(super) fn will_create(_: &Path) {}
+
+    #[inline(always)]
+    pub(super) fn will_write(_: &Path) {}
+
+    #[inline(always)]
+    pub(super) fn will_rename(_: &Path, _: &Path) {}
+
+    #[inline(always)]
+    pub(super) fn will_remove(_: &Path) {}
+
+    #[inline(always)]
+    pub(super) fn has_synced(_: &Path) {}
 }
 
 #[cfg(test)]

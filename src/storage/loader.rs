@@ -91,6 +91,7 @@ impl Loader<'_> {
                 for segment in std::mem::take(&mut segments).values() {
                     self.delete(segment)?;
                 }
+                fs::sync_dir(self.dir())?;
                 epochs.clear()?;
                 self.new_producer_state()?.truncate_fully_and_start_at(self.options.log_start_offset)?;
             }
@@ -182,6 +183,8 @@ impl Loader<'_> {
                 if !segment.indexes_are_sane()? {
                     tracing::warn!(path = %path.display(), "rebuilding missing or malformed indexes");
                     self.recover_segment(&segment, &segments, epochs)?;
+                    // Most often it lies before the recovery point, and nobody looks at it again.
+                    segment.flush()?;
                 }
                 segments.insert(base_offset, Arc::new(segment));
             }
@@ -205,16 +208,32 @@ impl Loader<'_> {
         for (n, base_offset) in unflushed.iter().enumerate() {
             let segment = segments[base_offset].clone();
             let before: Segments = segments.range(..base_offset).map(|(base, segment)| (*base, segment.clone())).collect();
-            if self.recover_segment(&segment, &before, epochs)? > 0 {
-                for later in &unflushed[n + 1..] {
-                    if let Some(segment) = segments.remove(later) {
+            let end_before = before.values().next_back().map(|segment| segment.read_next_offset()).transpose()?;
+            let (is_next, cut) = match end_before {
+                Some(end) if !self.follows(end, *base_offset) => {
+                    tracing::warn!(path = %segment.path().display(), end, "the segment before ends elsewhere; the log is cut there");
+                    (false, 0)
+                }
+                _ => (true, self.recover_segment(&segment, &before, epochs)?),
+            };
+            if !is_next || cut > 0 {
+                for gone in &unflushed[n + usize::from(is_next)..] {
+                    if let Some(segment) = segments.remove(gone) {
                         self.delete(&segment)?;
                     }
                 }
+                // Or they come back one day, after records that took the place of those before them.
+                fs::sync_dir(self.dir())?;
                 break;
             }
         }
         Ok(())
+    }
+
+    /// May a segment begin here after one that ends there? A power cut may take a segment, or its content, and leave a later one. Only
+    /// compaction makes gaps of its own.
+    fn follows(&self, end: i64, base_offset: i64) -> bool {
+        base_offset == end || (base_offset > end && self.options.config.cleanup_policy.compact)
     }
 
     /// At load nobody reads the segment, so it goes at once.

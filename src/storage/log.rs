@@ -331,6 +331,10 @@ impl Log {
             return Ok(());
         }
         active.on_become_inactive()?;
+        if self.recovery_point() >= log_end_offset {
+            // No flush comes back to it, and no recovery.
+            active.flush()?;
+        }
         let segment = Arc::new(Segment::open(&self.dir(), base_offset, config, self.clock.now_ms(), true, "")?);
         self.segments_mut().insert(base_offset, segment);
         // The snapshot that recovery of the new segment begins with.

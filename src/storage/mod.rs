@@ -10,6 +10,8 @@ pub mod check;
 pub mod checkpoint;
 pub mod cleaner;
 pub mod config;
+#[cfg(test)]
+mod crash_tests;
 pub mod dir_health;
 mod entry_file;
 mod epochs;

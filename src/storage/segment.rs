@@ -280,7 +280,7 @@ impl Segment {
         Ok(file)
     }
 
-    fn is_created(&self) -> bool {
+    pub(super) fn is_created(&self) -> bool {
         self.is_created.load(Ordering::Acquire)
     }
 
@@ -606,6 +606,8 @@ impl Segment {
         };
         if valid < size {
             fs::set_len(&file, &self.path, valid)?;
+            // The end may be that of the last flush, and then no other follows.
+            fs::sync(&file, &self.path)?;
             self.size.store(valid, Ordering::Release);
         }
         let max_timestamp = inner.max_timestamp()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Log, OffsetMetadata, Writer};
 use crate::storage::errors::{ReadError, StorageError};
+use crate::storage::fs;
 use crate::storage::loader;
 use crate::storage::segment::Segment;
 
@@ -80,6 +81,9 @@ impl Log {
             }
         }
         active.truncate_to(offset, self.clock.now_ms())?;
+        // What was cut must not come back with a later flush below it that finds nothing to do.
+        active.flush()?;
+        fs::sync_dir(&self.dir())?;
         self.epochs().truncate_from_end(offset)?;
         let segments = self.segments().clone();
         loader::rebuild_producer_state(&mut writer.producers, &segments, self.log_start_offset(), offset, self.clock.now_ms(), false)?;
@@ -106,6 +110,7 @@ impl Log {
         self.delete_files(writer, old.into_values().collect())?;
         let segment = Arc::new(Segment::open(&self.dir(), offset, &self.config(), self.clock.now_ms(), true, "")?);
         self.segments_mut().insert(offset, segment);
+        fs::sync_dir(&self.dir())?;
         self.epochs().clear()?;
         writer.producers.truncate_fully_and_start_at(offset)?;
         let start = OffsetMetadata { offset, segment_base_offset: offset, position: 0 };
