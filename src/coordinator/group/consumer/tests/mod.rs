@@ -1,6 +1,7 @@
 //! Consumer groups, heartbeat by heartbeat. Many of these situations are those of Kafka's `GroupMetadataManagerTest`.
 
 mod heartbeat;
+mod invariants;
 mod migration;
 mod sim;
 
