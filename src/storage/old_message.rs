@@ -138,7 +138,7 @@ mod tests {
         let messages = wrapper.messages().expect("decompressed");
         assert_eq!(messages.iter().map(|message| (message.offset, message.timestamp)).collect::<Vec<_>>(), [(10, 5), (11, 6)]);
         let mut broken = message(7, 0, None, Some(b"k"), Some(b"v"));
-        broken[27] = 99;
+        broken[26] = 99;
         assert!(OldMessage::parse(&broken.into()).is_err_and(|reason| reason.contains("ends before")));
     }
 }

@@ -137,6 +137,30 @@ async fn a_torn_tail_and_a_missing_committed_record_are_told_apart() {
 }
 
 #[tokio::test]
+async fn logs_are_held_against_the_metadata() {
+    let (_dir, data) = stopped();
+    let copy = |name: &str| {
+        fs::create_dir(data.join(name)).expect("created");
+        for file in fs::read_dir(data.join("t-0")).expect("readable") {
+            let path = file.expect("readable").path();
+            fs::copy(&path, data.join(name).join(path.file_name().expect("a name"))).expect("copied");
+        }
+    };
+    copy("t-7");
+    copy("gone-0");
+    damage(&data.join("t-0/partition.metadata"), |content| *content = b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ".to_vec());
+    let (said, is_well) = check(&data, "").await;
+    for part in [
+        "DIR/gone-0: the metadata knows no topic of this name; recovery leaves it as it is\n",
+        "DIR/t-7: the metadata's topic has 1 partitions only; ",
+        "DIR/t-0: it belongs to a topic of the same name that is gone: the metadata's has the id ",
+        "DIR/t-7/partition.metadata: the topic's id is ",
+    ] {
+        assert!(!is_well && said.contains(part), "{part}\nis not in\n{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_in_use_is_read_but_not_repaired() {
     let (_dir, data) = data_dir();
     let _broker = Broker::start_in(&data);

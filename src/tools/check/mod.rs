@@ -1,10 +1,13 @@
 //! `ottla check DIR…`: reads whole data directories, ours or Apache Kafka's, and says what is wrong in them.
 //!
-//! [`crate::storage::check`] looks through the logs; here the metadata log's own files are added (snapshots, records, quorum-state). One
+//! [`crate::storage::check`] looks through the logs; [`metadata`] adds the metadata log's own files (snapshots, records, quorum-state) and
+//! whether the other logs are of partitions that there are. One
 //! line a finding: the file, the byte, what is wrong, what recovery would do and what that would lose. The exit code is 1 when something
 //! is wrong. `--repair` does what recovery would, where it would do something, and then looks again.
 //!
 //! Invariant: without `--repair` nothing is changed, no file is created and no lock is kept.
+
+mod metadata;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -21,13 +24,8 @@ use super::args::{self, Options, flag, with_general_args};
 use super::exit::{Exit, Failure, Usage};
 use super::output::{Format, print_json};
 use super::session::Session;
-use crate::metadata::record::MetadataRecord;
-use crate::protocol::batch::BatchView;
-use crate::raft::quorum_state::QuorumState;
-use crate::raft::snapshot::{Snapshot, SnapshotId};
 use crate::storage::check::{CheckedLog, Checker, Counts, Finding, Repair, repair, repair_checkpoints};
 use crate::storage::fs;
-use crate::storage::inspect::LogFile;
 use crate::storage::log_dirs::CLUSTER_METADATA_DIR;
 
 /// The arguments of `ottla check`.
@@ -117,8 +115,9 @@ fn look(session: &Session, directories: &[PathBuf]) -> anyhow::Result<Report> {
         checker.check_dir(directory)?;
     }
     let (counts, logs) = (checker.counts, checker.logs);
-    for directory in directories {
-        check_metadata(&directory.join(CLUSTER_METADATA_DIR), &mut findings)?;
+    let metadata = directories.iter().map(|directory| directory.join(CLUSTER_METADATA_DIR)).find(|directory| fs::is_dir(directory));
+    if let Some(metadata) = metadata {
+        metadata::check(&metadata, &logs, &mut findings)?;
     }
     bar.finish_and_clear();
     Ok(Report { findings, counts, logs })
@@ -139,51 +138,6 @@ fn progress_bar(session: &Session, directories: &[PathBuf]) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// The files that only the metadata log has, and what its records say.
-fn check_metadata(dir: &Path, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
-    if !fs::is_dir(dir) {
-        return Ok(());
-    }
-    let mut found = |path: &Path, position, problem: String| {
-        findings.push(Finding { path: path.to_owned(), position, problem, repair: Repair::None });
-    };
-    for path in fs::list(dir)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if SnapshotId::from_file_name(&name).is_some() {
-            match Snapshot::parse(&fs::read(&path)?.into()) {
-                Ok(snapshot) => {
-                    let unreadable = snapshot.values.into_iter().find_map(|value| MetadataRecord::from_value(value).err());
-                    unreadable.into_iter().for_each(|error| found(&path, None, error.to_string()));
-                }
-                Err(error) => found(&path, None, error.to_string()),
-            }
-        } else if name == "quorum-state" {
-            let text = fs::read(&path)?;
-            if let Err(error) = QuorumState::parse(&String::from_utf8_lossy(&text)) {
-                found(&path, None, error.to_string());
-            }
-        } else if name.ends_with(".log") {
-            // What is no whole and valid batch has been told already.
-            let log = LogFile::open(&path)?;
-            let mut batches = log.batches(0, u64::MAX);
-            while let Ok(Some(batch)) = batches.next_batch() {
-                if batch.header.is_control() || !batches.is_valid(&batch)? {
-                    continue;
-                }
-                let Ok(bytes) = batches.bytes(&batch) else { break };
-                let Ok(view) = BatchView::parse(&bytes) else { break };
-                for record in view.records().map_while(Result::ok) {
-                    let read = record.value.map(MetadataRecord::from_value);
-                    if let Some(Err(error)) = read {
-                        found(&path, Some(batch.position), format!("the record at offset {} cannot be read: {error}", record.offset));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn place(finding: &Finding) -> String {
