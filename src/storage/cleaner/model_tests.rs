@@ -62,7 +62,8 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Model {
         let mut random = Random::new(seed);
-        let mut fixture = compacted(300 + random.below(2000) as i32);
+        // The largest batch fits into the smallest segment.
+        let mut fixture = compacted(450 + random.below(2000) as i32);
         fixture.config = LogConfig {
             index_interval_bytes: random.below(600) as i32,
             delete_retention_ms: random.below(2) as i64 * DAY_MS,
