@@ -217,12 +217,21 @@ fn run(options: Options) -> anyhow::Result<()> {
     for warning in config.warnings() {
         warn!("{warning}");
     }
+    raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(serve(config));
     // Work that still runs on the pool must not outlive the directory it works on.
     drop(runtime);
     drop(temporary);
     result
+}
+
+/// Takes as many descriptors as the system lets this process have, as the JVM does for Kafka.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What is not granted is done without.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Were we started by `nohup`, to outlive the terminal?

@@ -9,9 +9,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::errors::StorageError;
 use super::fs;
+use super::open_files::LazyFile;
 
 /// Entries kept in memory after they were written.
 const KEPT: usize = 256;
@@ -19,40 +21,48 @@ const KEPT: usize = 256;
 const WRITE_AT: usize = 512;
 
 pub(super) struct EntryFile<const SIZE: usize> {
-    path: PathBuf,
-    file: Option<File>,
+    file: LazyFile,
+    /// The file holds what a power cut could take. Known here because the descriptor may be given back before a sync.
+    is_dirty: bool,
     /// Entries `[0, written)` are in the file.
     written: usize,
     /// Entries `[cached_from, len)` are in `cache`; `cached_from <= written`.
     cached_from: usize,
     cache: Vec<[u8; SIZE]>,
-    /// The file holds nothing that a power cut could take. Known here because the descriptor may be given back before a sync.
-    is_synced: bool,
 }
 
 impl<const SIZE: usize> EntryFile<SIZE> {
     /// The file of a segment that exists already; it is opened at the first use.
     pub(super) fn existing(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
         let len = fs::size(&path)?.unwrap_or(0) as usize / SIZE;
-        Ok(EntryFile { path, file: None, written: len, cached_from: len, cache: Vec::new(), is_synced: true })
+        Ok(EntryFile { file: LazyFile::new(path), is_dirty: false, written: len, cached_from: len, cache: Vec::new() })
     }
 
-    /// A file that is not there yet; it is created with the first entries, or when someone asks for it.
+    /// A file that is not there yet; [`EntryFile::ensure`] or the first entries create it.
     pub(super) fn missing(path: PathBuf) -> EntryFile<SIZE> {
-        EntryFile { path, file: None, written: 0, cached_from: 0, cache: Vec::new(), is_synced: true }
+        EntryFile { file: LazyFile::new(path), is_dirty: false, written: 0, cached_from: 0, cache: Vec::new() }
+    }
+
+    /// Creates the file if it is missing.
+    pub(super) fn ensure(&mut self) -> Result<(), StorageError> {
+        self.writable().map(|_| ())
+    }
+
+    /// The file, created when it is missing, and to be synced.
+    fn writable(&mut self) -> Result<Arc<File>, StorageError> {
+        self.is_dirty = true;
+        self.file.open_or_create()
     }
 
     /// A new, empty file.
     pub(super) fn create(path: PathBuf) -> Result<EntryFile<SIZE>, StorageError> {
         let mut created = EntryFile::missing(path);
-        let path = created.path.clone();
-        fs::set_len(created.file()?, &path, 0)?;
-        created.is_synced = false;
+        fs::set_len(&*created.writable()?, created.path(), 0)?;
         Ok(created)
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,12 +74,9 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         (self.len() * SIZE) as u64
     }
 
-    /// Opens the file now, so that it stays readable after it was renamed.
-    pub(super) fn file(&mut self) -> Result<&File, StorageError> {
-        if self.file.is_none() {
-            self.file = Some(fs::open_or_create(&self.path)?);
-        }
-        Ok(self.file.as_ref().expect("opened above"))
+    /// Opens the file for good, so that it stays readable after it was renamed.
+    pub(super) fn pin(&self) -> Result<(), StorageError> {
+        self.file.pin()
     }
 
     /// Gives the descriptor and the cached entries back; only for a file that is written out.
@@ -77,7 +84,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         if self.written == self.len() {
             self.cached_from = self.written;
             self.cache = Vec::new();
-            self.file = None;
+            self.file.close();
         }
     }
 
@@ -87,11 +94,10 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         if n >= self.cached_from {
             return Ok(self.cache[n - self.cached_from]);
         }
-        let path = self.path.clone();
         let mut entry = [0; SIZE];
         // A short read means that someone cut the file below us; zeroes then read as an entry before all others, and the scan
         // that follows every lookup starts at the beginning of the segment.
-        fs::read_at(self.file()?, &path, &mut entry, (n * SIZE) as u64)?;
+        fs::read_at(&*self.file.open()?, self.path(), &mut entry, (n * SIZE) as u64)?;
         Ok(entry)
     }
 
@@ -131,9 +137,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
             self.cache.truncate(len - self.cached_from);
         }
         if len < self.written {
-            let path = self.path.clone();
-            self.is_synced = false;
-            fs::set_len(self.file()?, &path, (len * SIZE) as u64)?;
+            fs::set_len(&*self.writable()?, self.path(), (len * SIZE) as u64)?;
             self.written = len;
         }
         Ok(())
@@ -141,9 +145,7 @@ impl<const SIZE: usize> EntryFile<SIZE> {
 
     /// Empties the file whatever its length is (it may be preallocated, or not a multiple of the entry size).
     pub(super) fn reset(&mut self) -> Result<(), StorageError> {
-        let path = self.path.clone();
-        self.is_synced = false;
-        fs::set_len(self.file()?, &path, 0)?;
+        fs::set_len(&*self.writable()?, self.path(), 0)?;
         (self.written, self.cached_from) = (0, 0);
         self.cache.clear();
         Ok(())
@@ -152,11 +154,9 @@ impl<const SIZE: usize> EntryFile<SIZE> {
     /// Writes what is only in memory, without syncing.
     pub(super) fn write_out(&mut self) -> Result<(), StorageError> {
         if self.written < self.len() {
-            let path = self.path.clone();
             let (from, position) = (self.written - self.cached_from, (self.written * SIZE) as u64);
             let bytes = self.cache[from..].concat();
-            self.is_synced = false;
-            fs::write_at(self.file()?, &path, &bytes, position)?;
+            fs::write_at(&*self.writable()?, self.path(), &bytes, position)?;
             self.written = self.len();
         }
         if self.cache.len() > KEPT + WRITE_AT {
@@ -170,10 +170,9 @@ impl<const SIZE: usize> EntryFile<SIZE> {
     /// Writes and syncs.
     pub(super) fn flush(&mut self) -> Result<(), StorageError> {
         self.write_out()?;
-        if !self.is_synced {
-            let path = self.path.clone();
-            fs::sync(self.file()?, &path)?;
-            self.is_synced = true;
+        if self.is_dirty {
+            fs::sync(&*self.file.open()?, self.path())?;
+            self.is_dirty = false;
         }
         Ok(())
     }

@@ -88,6 +88,13 @@ pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
     paths.iter().map(|path| results.recv().unwrap_or_else(|_| Err(lost(path)))).fold(Ok(()), Result::and)
 }
 
+/// Syncs everything in the file system that holds `path`: better than syncing very many files in it one by one.
+pub fn sync_file_system(path: &Path) -> Result<(), StorageError> {
+    faults::check(path)?;
+    let dir = File::open(path).map_err(failed(path))?;
+    rustix::fs::syncfs(&dir).map_err(|error| StorageError::new(path, error.into()))
+}
+
 /// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::check(path)?;
@@ -228,6 +235,12 @@ pub fn open_or_create(path: &Path) -> Result<File, StorageError> {
     faults::check(path)?;
     faults::will_create(path);
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))
+}
+
+/// Opens an existing file for reading and writing.
+pub fn open_for_writing(path: &Path) -> Result<File, StorageError> {
+    faults::check(path)?;
+    OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))
 }
 
 /// Opens an existing file for reading.

@@ -74,9 +74,9 @@ impl Loader<'_> {
     }
 
     fn load(&self) -> Result<Loaded, StorageError> {
-        self.finish_swaps(fs::list(self.dir())?)?;
+        let found = self.finish_swaps(fs::list(self.dir())?)?;
         let mut epochs = LeaderEpochs::load(self.dir())?;
-        let mut segments = self.open_segments(&mut epochs)?;
+        let mut segments = self.open_segments(found, &mut epochs)?;
         if !self.options.had_clean_shutdown {
             self.recover_unflushed(&mut segments, &mut epochs)?;
         }
@@ -122,14 +122,15 @@ impl Loader<'_> {
         Ok(Loaded { segments, log_start_offset, recovery_point, log_end_offset, producers, epochs })
     }
 
-    fn finish_swaps(&self, found: Vec<PathBuf>) -> Result<(), StorageError> {
-        let (mut cleaned, mut swaps) = (Vec::new(), Vec::new());
+    /// Gives what the directory holds afterwards of what was found.
+    fn finish_swaps(&self, found: Vec<PathBuf>) -> Result<Vec<PathBuf>, StorageError> {
+        let (mut cleaned, mut swaps, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for path in found {
             match file_name(&path) {
                 name if name.ends_with(DELETED_SUFFIX) && !name.ends_with(SNAPSHOT_DELETED_SUFFIX) => fs::remove_file(&path)?,
                 name if name.ends_with(CLEANED_SUFFIX) => cleaned.push(path),
                 name if name.ends_with(SWAP_SUFFIX) => swaps.push(path),
-                _ => {}
+                _ => others.push(path),
             }
         }
         // Swap files at or after the first cleaned one belong to a set that was not complete.
@@ -152,7 +153,7 @@ impl Loader<'_> {
             }
         }
         if swaps.is_empty() {
-            return Ok(());
+            return Ok(others);
         }
         // The segments that the swap files replace.
         for path in fs::list(self.dir())? {
@@ -165,12 +166,13 @@ impl Loader<'_> {
             tracing::info!(path = %target.display(), "finishing an interrupted swap");
             fs::rename_unsynced(&path, &target)?;
         }
-        fs::sync_dir(self.dir())
+        fs::sync_dir(self.dir())?;
+        fs::list(self.dir())
     }
 
-    fn open_segments(&self, epochs: &mut LeaderEpochs) -> Result<Segments, StorageError> {
+    fn open_segments(&self, found: Vec<PathBuf>, epochs: &mut LeaderEpochs) -> Result<Segments, StorageError> {
         let mut segments = Segments::new();
-        for path in fs::list(self.dir())? {
+        for path in found {
             let Some(base_offset) = base_offset_of(&path) else { continue };
             let name = file_name(&path);
             if [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {

@@ -203,6 +203,11 @@ impl Log {
         Ok(writer)
     }
 
+    /// Passes a result on; an error takes the directory offline, unless it is that the log is gone from there.
+    fn note<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        if self.closed.load(Ordering::Acquire) { result } else { self.dir_health.note(result) }
+    }
+
     fn offsets(&self) -> MutexGuard<'_, Offsets> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,7 +259,7 @@ impl Log {
     pub(super) fn adopt_topic_id(&self, topic_id: Uuid) -> Result<(), StorageError> {
         let mut unsynced = self.topic_id_is_unsynced();
         if self.topic_id.set(topic_id).is_ok() {
-            self.dir_health.note(partition_metadata::write(&self.dir(), topic_id))?;
+            self.note(partition_metadata::write(&self.dir(), topic_id))?;
             *unsynced = true;
         }
         Ok(())
@@ -320,7 +325,7 @@ impl Log {
     pub fn roll(&self) -> Result<(), StorageError> {
         let mut writer = self.open_writer()?;
         let rolled = self.roll_at(&mut writer, &self.config(), self.log_end_offset());
-        self.dir_health.note(rolled)
+        self.note(rolled)
     }
 
     fn roll_at(&self, writer: &mut Writer, config: &LogConfig, expected_next_offset: i64) -> Result<(), StorageError> {

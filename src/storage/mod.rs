@@ -26,6 +26,7 @@ pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;
 mod old_message;
+mod open_files;
 #[cfg(test)]
 mod opfuzz;
 pub mod partition_metadata;

@@ -371,7 +371,6 @@ impl ProducerState {
 
     /// Removes snapshots that belong to no segment, except the newest one when it lies beyond all segments (a clean stop wrote it).
     pub(super) fn remove_stray_snapshots(&mut self, base_offsets: &[i64]) -> Result<(), StorageError> {
-        self.list_snapshots()?;
         let stray: Vec<i64> = self.snapshots.iter().copied().filter(|offset| !base_offsets.contains(offset)).collect();
         let newest_base = base_offsets.iter().max().copied().unwrap_or(i64::MIN);
         for (n, offset) in stray.iter().enumerate() {

@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::common::file_slice::FileSlice;
 use crate::protocol::batch::{BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, ControlRecord, ControlRecordType};
+use crate::protocol::records::Records;
 
 use super::config::LogConfig;
 use super::epochs::LeaderEpochs;
@@ -29,6 +31,7 @@ use super::errors::StorageError;
 use super::fs;
 use super::index::OffsetIndex;
 use super::log::AppendOrigin;
+use super::open_files::LazyFile;
 use super::producer_state::{BatchKind, CompletedTxn, EndTxnMarker, ProducerBatch, ProducerState};
 use super::scan::{Headers, Located, WholeBatches};
 use super::time_index::{TimeIndex, TimestampOffset};
@@ -162,8 +165,8 @@ impl Inner {
 /// One segment. Shared: reads run beside the one writer.
 pub(super) struct Segment {
     base_offset: i64,
-    path: PathBuf,
-    file: Mutex<Option<Arc<File>>>,
+    /// The `.log` file.
+    file: LazyFile,
     /// The files are there.
     is_created: AtomicBool,
     size: AtomicU64,
@@ -198,8 +201,7 @@ impl Segment {
         Segment {
             base_offset,
             size: AtomicU64::new(0),
-            path: path(LOG_SUFFIX),
-            file: Mutex::new(None),
+            file: LazyFile::new(path(LOG_SUFFIX)),
             is_created: AtomicBool::new(false),
             index_interval_bytes: config.index_interval_bytes.max(0) as u64,
             roll_jitter_ms: roll_jitter_ms(config),
@@ -225,12 +227,9 @@ impl Segment {
         second: &str,
     ) -> Result<Segment, StorageError> {
         let path = |suffix| segment_path(dir, base_offset, suffix, second);
-        let log_path = path(LOG_SUFFIX);
-        let mut file = None;
+        let file = LazyFile::new(path(LOG_SUFFIX));
         if create {
-            let created = fs::open_or_create(&log_path)?;
-            fs::set_len(&created, &log_path, 0)?;
-            file = Some(Arc::new(created));
+            fs::set_len(&*file.open_or_create()?, file.path(), 0)?;
         }
         let inner = Inner {
             offset_index: OffsetIndex::new(path(INDEX_SUFFIX), base_offset, config.segment_index_bytes, create)?,
@@ -243,9 +242,8 @@ impl Segment {
         };
         Ok(Segment {
             base_offset,
-            size: AtomicU64::new(fs::size(&log_path)?.unwrap_or(0)),
-            path: log_path,
-            file: Mutex::new(file),
+            size: AtomicU64::new(fs::size(file.path())?.unwrap_or(0)),
+            file,
             is_created: AtomicBool::new(true),
             index_interval_bytes: config.index_interval_bytes.max(0) as u64,
             roll_jitter_ms: roll_jitter_ms(config),
@@ -262,39 +260,45 @@ impl Segment {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
 
-    /// The `.log` file, opened when it is needed first.
+    /// The `.log` file, which exists.
     pub(super) fn file(&self) -> Result<Arc<File>, StorageError> {
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &*slot {
-            return Ok(file.clone());
+        self.file.open()
+    }
+
+    /// `[position, position + len)` of the file, to be read by whoever sends it; or its bytes, when too many files are in use already.
+    pub(super) fn records(&self, position: u64, len: usize) -> Result<Records, StorageError> {
+        let file = self.file()?;
+        if !self.file.are_scarce() {
+            return Ok(Records::File(FileSlice { file, position, len }));
         }
-        let file = Arc::new(fs::open_or_create(&self.path)?);
-        *slot = Some(file.clone());
-        Ok(file)
+        let mut bytes = vec![0; len];
+        let read = fs::read_at(&file, self.path(), &mut bytes, position)?;
+        bytes.truncate(read);
+        Ok(Records::Bytes(bytes.into()))
     }
 
     pub(super) fn is_created(&self) -> bool {
         self.is_created.load(Ordering::Acquire)
     }
 
-    /// Opens every file now, so that whoever holds the segment can read on when the directory is renamed.
-    pub(super) fn open_files(&self) -> Result<(), StorageError> {
+    /// Opens every file for good, so that whoever holds the segment can read on when it, or the directory, is renamed.
+    pub(super) fn pin_files(&self) -> Result<(), StorageError> {
         if !self.is_created() {
             return Ok(());
         }
-        self.file()?;
-        let mut inner = self.inner();
-        inner.offset_index.file.file()?;
-        inner.time_index.file.file()?;
+        self.file.pin()?;
+        let inner = self.inner();
+        inner.offset_index.file.pin()?;
+        inner.time_index.file.pin()?;
         if fs::exists(inner.txn_index.file.path()) {
-            inner.txn_index.file.file()?;
+            inner.txn_index.file.pin()?;
         }
         Ok(())
     }
@@ -307,7 +311,7 @@ impl Segment {
         inner.offset_index.file.release();
         inner.time_index.file.release();
         inner.txn_index.file.release();
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.file.close();
         Ok(())
     }
 
@@ -352,29 +356,29 @@ impl Segment {
         if position >= size {
             return Ok(None);
         }
-        Headers::new(&*self.file()?, &self.path, position, size).next()
+        Headers::new(&*self.file()?, self.path(), position, size).next()
     }
 
     /// Appends batches in one write and gives the position of the first.
     pub(super) fn append(&self, batches: &[StampedBatch<'_>]) -> Result<u64, StorageError> {
         let start = self.size_bytes();
-        let file = self.file()?;
+        let file = self.file.open_or_create()?;
         if !self.is_created() {
             let mut inner = self.inner();
-            inner.offset_index.file.file()?;
-            inner.time_index.file.file()?;
+            inner.offset_index.file.ensure()?;
+            inner.time_index.file.ensure()?;
             self.is_created.store(true, Ordering::Release);
         }
         let bytes: usize = batches.iter().map(StampedBatch::size_bytes).sum();
         let written = if let [batch] = batches {
-            fs::write_vectored_at(&file, &self.path, &mut [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)], start)
+            fs::write_vectored_at(&file, self.path(), &mut [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)], start)
         } else {
             let parts = batches.iter().flat_map(|batch| [IoSlice::new(&batch.header_bytes), IoSlice::new(&batch.payload)]);
-            fs::write_vectored_at(&file, &self.path, &mut parts.collect::<Vec<_>>(), start)
+            fs::write_vectored_at(&file, self.path(), &mut parts.collect::<Vec<_>>(), start)
         };
         if let Err(error) = written {
             // What was written of it must not look like a torn tail of something acknowledged; recovery would cut it anyway.
-            let _ = fs::set_len(&file, &self.path, start);
+            let _ = fs::set_len(&file, self.path(), start);
             return Err(error);
         }
         self.size.store(start + bytes as u64, Ordering::Release);
@@ -414,7 +418,7 @@ impl Segment {
         }
         let from = self.inner().offset_index.lookup(offset)?;
         let file = self.file()?;
-        let mut headers = Headers::new(&file, &self.path, from, end);
+        let mut headers = Headers::new(&file, self.path(), from, end);
         while let Some(Located { header, position }) = headers.next()? {
             if header.last_offset() >= offset {
                 return Ok(Some(Position { base_offset: header.base_offset, position, size_bytes: header.size_bytes() }));
@@ -437,7 +441,7 @@ impl Segment {
         let from = self.inner().offset_index.last()?.1;
         let file = self.file()?;
         let mut next_offset = self.base_offset;
-        let mut headers = Headers::new(&file, &self.path, from, size);
+        let mut headers = Headers::new(&file, self.path(), from, size);
         while let Some(located) = headers.next()? {
             next_offset = located.header.next_offset();
         }
@@ -475,12 +479,12 @@ impl Segment {
             return Ok(None);
         }
         let file = self.file()?;
-        let mut headers = Headers::new(&file, &self.path, from, size);
+        let mut headers = Headers::new(&file, self.path(), from, size);
         while let Some(Located { header, position }) = headers.next()? {
             if !in_batch(&header) {
                 continue;
             }
-            let mut batches = WholeBatches::new(&file, &self.path, position, size);
+            let mut batches = WholeBatches::new(&file, self.path(), position, size);
             let Some(Ok(batch)) = batches.next()? else { break };
             // An unreadable record ends the search in its batch, as if it held no such record.
             let mut summaries = batch.summaries(Default::default()).map_while(Result::ok);
@@ -501,7 +505,7 @@ impl Segment {
         match self.max_timestamp()? {
             timestamp @ 0.. => Ok(timestamp),
             _ if !self.is_created() => Ok(self.inner().created_ms),
-            _ => fs::modified_ms(&self.path),
+            _ => fs::modified_ms(self.path()),
         }
     }
 
@@ -516,7 +520,7 @@ impl Segment {
             return Ok(());
         }
         let file = self.file()?;
-        let mut batches = WholeBatches::new(&file, &self.path, from, to);
+        let mut batches = WholeBatches::new(&file, self.path(), from, to);
         loop {
             let position = batches.position();
             match batches.next()? {
@@ -537,7 +541,7 @@ impl Segment {
             return Ok(());
         }
         let file = self.file()?;
-        let mut batches = WholeBatches::new(&file, &self.path, from, to);
+        let mut batches = WholeBatches::new(&file, self.path(), from, to);
         loop {
             let position = batches.position();
             let Some(batch) = batches.next()? else { return Ok(()) };
@@ -566,7 +570,7 @@ impl Segment {
         inner.max_timestamp = None;
         inner.first_batch_timestamp = None;
         inner.bytes_since_last_index_entry = 0;
-        let mut batches = WholeBatches::new(&file, &self.path, 0, size);
+        let mut batches = WholeBatches::new(&file, self.path(), 0, size);
         let mut next_offset = self.base_offset;
         let valid = loop {
             let position = batches.position();
@@ -577,7 +581,7 @@ impl Segment {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
-                    tracing::warn!(path = %self.path.display(), position, %error, "found an invalid batch; the log is cut here");
+                    tracing::warn!(path = %self.path().display(), position, %error, "found an invalid batch; the log is cut here");
                     break position;
                 }
             };
@@ -605,9 +609,9 @@ impl Segment {
             next_offset = header.next_offset();
         };
         if valid < size {
-            fs::set_len(&file, &self.path, valid)?;
+            fs::set_len(&file, self.path(), valid)?;
             // The end may be that of the last flush, and then no other follows.
-            fs::sync(&file, &self.path)?;
+            fs::sync(&file, self.path())?;
             self.size.store(valid, Ordering::Release);
         }
         let max_timestamp = inner.max_timestamp()?;
@@ -639,7 +643,7 @@ impl Segment {
         inner.txn_index.truncate_to(offset)?;
         if let Some(mapping) = mapping {
             self.size.store(mapping.position, Ordering::Release);
-            fs::set_len(&file, &self.path, mapping.position)?;
+            fs::set_len(&file, self.path(), mapping.position)?;
         }
         let size = self.size_bytes();
         if size == 0 {
@@ -649,7 +653,7 @@ impl Segment {
         inner.bytes_since_last_index_entry = 0;
         // The largest timestamp may have been cut off: take the last index entry's, or a larger one from the batches after it.
         let mut max = inner.time_index.last()?;
-        let mut headers = Headers::new(&file, &self.path, inner.offset_index.lookup(max.offset)?, size);
+        let mut headers = Headers::new(&file, self.path(), inner.offset_index.lookup(max.offset)?, size);
         while let Some(Located { header, .. }) = headers.next()? {
             if header.max_timestamp > max.timestamp {
                 max = TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
@@ -671,7 +675,7 @@ impl Segment {
     /// fsync of the log and its indexes.
     pub(super) fn flush(&self) -> Result<(), StorageError> {
         let file = self.file()?;
-        fs::sync(&file, &self.path)?;
+        fs::sync(&file, self.path())?;
         let mut inner = self.inner();
         inner.offset_index.file.flush()?;
         inner.time_index.file.flush()?;
@@ -703,13 +707,10 @@ impl Segment {
         if !self.is_created() {
             return Ok(Vec::new());
         }
-        self.file()?;
-        let mut inner = self.inner();
-        inner.offset_index.file.file()?;
-        inner.time_index.file.file()?;
-        let mut paths = vec![self.path.clone(), inner.offset_index.file.path().to_owned(), inner.time_index.file.path().to_owned()];
+        self.pin_files()?;
+        let inner = self.inner();
+        let mut paths = vec![self.path().to_owned(), inner.offset_index.file.path().to_owned(), inner.time_index.file.path().to_owned()];
         if fs::exists(inner.txn_index.file.path()) {
-            inner.txn_index.file.file()?;
             paths.push(inner.txn_index.file.path().to_owned());
         }
         for path in &mut paths {
@@ -717,7 +718,7 @@ impl Segment {
             fs::rename_unsynced(path, &renamed)?;
             *path = renamed;
         }
-        if let Some(dir) = self.path.parent() {
+        if let Some(dir) = self.path().parent() {
             fs::sync_dir(dir)?;
         }
         Ok(paths)

@@ -125,7 +125,7 @@ impl Log {
             }
             // A leader whose start lies inside a batch serves that whole batch, so an empty log begins with it.
             let emptied = self.start_at(&mut writer, base_offset);
-            self.dir_health.note(emptied)?;
+            self.note(emptied)?;
         }
         self.append(&mut writer, &self.config(), &batches, AppendOrigin::Replication, AppendTransaction::default(), -1)
     }
@@ -188,7 +188,7 @@ impl Log {
             completed_txns.extend(update.append(&producer_batch, origin, &self.topic_partition)?);
         }
         let written = self.write(writer, config, batches, &info, updates, &completed_txns);
-        self.dir_health.note(written)?;
+        self.note(written)?;
         Ok(info)
     }
 

@@ -51,9 +51,9 @@ impl Log {
         *self.topic_id_is_unsynced() = false;
     }
 
-    /// Opens the files of all segments, before the directory is renamed under those who read.
-    pub(in crate::storage) fn open_files(&self) -> Result<(), StorageError> {
-        self.all_segments().iter().try_for_each(|segment| segment.open_files())
+    /// Opens the files of all segments for good, before the directory is renamed under those who read.
+    pub(in crate::storage) fn pin_files(&self) -> Result<(), StorageError> {
+        self.all_segments().iter().try_for_each(|segment| segment.pin_files())
     }
 
     /// fsync of everything up to the log end offset; moves the recovery point.
@@ -75,7 +75,7 @@ impl Log {
     pub(super) fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
         let snapshots = std::mem::take(&mut self.writer().unsynced_snapshots);
         let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
-        self.dir_health.note(flushed)
+        self.note(flushed)
     }
 
     pub(super) fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {

@@ -93,10 +93,10 @@ impl Log {
         let before = self.high_watermark();
         let offset = offset.max(self.log_start_offset());
         // A place that cannot be read now is found again, or fails, when a reader wants it.
-        let Ok(high_watermark) = self.dir_health.note(self.resolve(offset)) else { return false };
+        let Ok(high_watermark) = self.note(self.resolve(offset)) else { return false };
         self.offsets().high_watermark = high_watermark;
         writer.producers.on_high_watermark_updated(high_watermark.offset);
-        let _ = self.dir_health.note(self.update_first_unstable(writer));
+        let _ = self.note(self.update_first_unstable(writer));
         high_watermark.offset != before
     }
 

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::{Log, OffsetMetadata, Offsets};
-use crate::common::file_slice::FileSlice;
 use crate::protocol::records::Records;
 use crate::storage::errors::{ReadError, StorageError};
 use crate::storage::segment::Segment;
@@ -110,7 +109,7 @@ impl Log {
         }
         self.dir_health.check()?;
         let read = self.read_below(fetch_offset, max_bytes, min_one_message, max, &mut info);
-        self.dir_health.note(read)?;
+        self.note(read)?;
         Ok(info)
     }
 
@@ -140,7 +139,7 @@ impl Log {
                 return Ok(());
             }
             info.first_entry_incomplete = wanted < start.size_bytes;
-            info.records = Records::File(FileSlice { file: segment.file()?, position: start.position, len });
+            info.records = segment.records(start.position, len)?;
             if let Some(aborted) = &mut info.aborted_transactions {
                 let next_segment = || self.higher_segment(base_offset).map(|next| next.base_offset());
                 let upper_bound = segment.offset_after_position(start.position + len as u64)?.or_else(next_segment).unwrap_or(max.offset);
@@ -168,7 +167,7 @@ impl Log {
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampAndOffset>, StorageError> {
         self.dir_health.check()?;
         let found = self.find_offset_for_timestamp(timestamp);
-        self.dir_health.note(found)
+        self.note(found)
     }
 
     pub(super) fn find_offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampAndOffset>, StorageError> {

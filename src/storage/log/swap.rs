@@ -38,7 +38,7 @@ impl Log {
             return Ok(false);
         }
         let replaced = self.replace(&mut writer, old, new);
-        self.dir_health.note(replaced).map(|()| true)
+        self.note(replaced).map(|()| true)
     }
 
     fn replace(&self, writer: &mut Writer, old: &[Arc<Segment>], new: &Segment) -> Result<(), StorageError> {

@@ -18,7 +18,7 @@ impl Log {
             return Err(ReadError::OffsetOutOfRange { offset, log_start_offset: offsets.log_start_offset, log_end_offset });
         }
         let moved = self.increment_log_start_offset(&mut writer, offset);
-        self.dir_health.note(moved)?;
+        self.note(moved)?;
         Ok(self.log_start_offset())
     }
 
@@ -27,7 +27,7 @@ impl Log {
         let mut writer = self.open_writer()?;
         let offset = offset.min(self.high_watermark());
         let moved = self.increment_log_start_offset(&mut writer, offset);
-        self.dir_health.note(moved)
+        self.note(moved)
     }
 
     pub(super) fn increment_log_start_offset(&self, writer: &mut Writer, offset: i64) -> Result<bool, StorageError> {
@@ -45,7 +45,7 @@ impl Log {
     pub fn truncate_to(&self, offset: i64) -> Result<bool, StorageError> {
         let mut writer = self.open_writer()?;
         let cut = self.truncate(&mut writer, offset);
-        self.dir_health.note(cut)
+        self.note(cut)
     }
 
     pub(super) fn truncate(&self, writer: &mut Writer, offset: i64) -> Result<bool, StorageError> {
@@ -98,7 +98,7 @@ impl Log {
     pub fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), StorageError> {
         let mut writer = self.open_writer()?;
         let emptied = self.start_at(&mut writer, offset);
-        self.dir_health.note(emptied)
+        self.note(emptied)
     }
 
     pub(super) fn start_at(&self, writer: &mut Writer, offset: i64) -> Result<(), StorageError> {

@@ -220,7 +220,7 @@ impl LogDirs {
         let config = current.log.config();
         future.log.close()?;
         // Who reads the current log may go on with the files that are open.
-        current.log.open_files()?;
+        current.log.pin_files()?;
         let path = dir.path.join(topic_partition.to_string());
         dir.health.note(fs::rename(&future.log.dir(), &path))?;
         let options = LogOptions {

@@ -128,6 +128,7 @@ impl LogDirs {
 
     /// Syncs the topic ids of new partitions and the renames of deleted ones.
     pub(super) fn sync_new(&self, index: usize) {
+        const MANY: usize = 64;
         let dir = &self.dirs[index];
         let new_logs: Vec<Arc<Log>> = self.new_logs().extract_if(.., |log| log.dir().parent() == Some(&*dir.path)).collect();
         let (logs, mut paths): (Vec<_>, Vec<_>) = new_logs.iter().filter_map(|log| log.unsynced_topic_id().map(|path| (log, path))).unzip();
@@ -135,7 +136,8 @@ impl LogDirs {
             paths.push(dir.path.clone());
         }
         // A failure takes the directory offline.
-        if !paths.is_empty() && dir.health.is_online() && dir.health.note(fs::sync_together(&paths)).is_ok() {
+        let sync = || if paths.len() > MANY { fs::sync_file_system(&dir.path) } else { fs::sync_together(&paths) };
+        if !paths.is_empty() && dir.health.is_online() && dir.health.note(sync()).is_ok() {
             logs.iter().for_each(|log| log.topic_id_is_synced());
         }
     }
