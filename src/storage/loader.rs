@@ -8,6 +8,7 @@
 //!
 //! Invariant: the same code runs after clean and unclean stops; a clean one only skips step 3.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,12 +57,14 @@ pub(super) fn begin(options: &LogOptions) -> Loaded {
 
 /// Opens the log in `options.dir`, which exists.
 pub(super) fn load(options: &LogOptions) -> Result<Loaded, StorageError> {
-    Loader { options, now_ms: options.clock.now_ms() }.load()
+    Loader { options, now_ms: options.clock.now_ms(), unsynced_snapshots: RefCell::default() }.load()
 }
 
 struct Loader<'a> {
     options: &'a LogOptions,
     now_ms: i64,
+    /// Of segments that were recovered: after a crash of many logs they are not synced one by one.
+    unsynced_snapshots: RefCell<Vec<PathBuf>>,
 }
 
 impl Loader<'_> {
@@ -116,6 +119,7 @@ impl Loader<'_> {
         producers.remove_stray_snapshots(&segments.keys().copied().collect::<Vec<_>>())?;
         let clean = self.options.had_clean_shutdown;
         rebuild_producer_state(&mut producers, &segments, log_start_offset, log_end_offset, self.now_ms, clean)?;
+        producers.unsynced_snapshots.append(&mut self.unsynced_snapshots.borrow_mut());
         for segment in segments.values() {
             segment.release_files()?;
         }
@@ -200,7 +204,8 @@ impl Loader<'_> {
         rebuild_producer_state(&mut producers, before, self.options.log_start_offset, segment.base_offset(), self.now_ms, false)?;
         let cut = segment.recover(&mut producers, epochs)?;
         // So that this segment need not be read again to recover another.
-        producers.take_snapshot(true)?;
+        producers.take_snapshot(false)?;
+        self.unsynced_snapshots.borrow_mut().append(&mut producers.unsynced_snapshots);
         Ok(cut)
     }
 
@@ -278,7 +283,7 @@ pub(super) fn rebuild_producer_state(
         // A clean stop without snapshots is a log without producers; empty snapshots save a scan if the log is truncated.
         for offset in snapshots_at {
             producers.set_map_end_offset(offset);
-            producers.take_snapshot(true)?;
+            producers.take_snapshot(false)?;
         }
         return Ok(());
     }
@@ -290,7 +295,7 @@ pub(super) fn rebuild_producer_state(
             let start = base_offset.max(producers.map_end_offset()).max(log_start_offset);
             producers.set_map_end_offset(start);
             if snapshots_at.contains(&base_offset) {
-                producers.take_snapshot(true)?;
+                producers.take_snapshot(false)?;
             }
             let size = segment.size_bytes();
             let Some(position) = segment.translate_offset(start, size)? else { continue };
@@ -313,7 +318,7 @@ pub(super) fn rebuild_producer_state(
         }
     }
     producers.set_map_end_offset(end_offset);
-    producers.take_snapshot(true)?;
+    producers.take_snapshot(false)?;
     Ok(())
 }
 

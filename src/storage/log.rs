@@ -114,8 +114,6 @@ struct Writer {
     producers: ProducerState,
     /// Files waiting to be unlinked, with the time when they may be, ms.
     deleted: Vec<(i64, PathBuf)>,
-    /// Producer snapshots that the next flush syncs.
-    unsynced_snapshots: Vec<PathBuf>,
 }
 
 /// One partition's log. Shared as `Arc<Log>`: appends and other changes exclude each other inside, reads run beside them.
@@ -177,7 +175,7 @@ impl Log {
                 truncations: 0,
                 swaps: 0,
             }),
-            writer: Mutex::new(Writer { producers: loaded.producers, deleted: Vec::new(), unsynced_snapshots: Vec::new() }),
+            writer: Mutex::new(Writer { producers: loaded.producers, deleted: Vec::new() }),
             segments: RwLock::new(loaded.segments),
             epochs: Mutex::new(loaded.epochs),
             cleaning: Cleaning::default(),
@@ -344,8 +342,7 @@ impl Log {
         self.segments_mut().insert(base_offset, segment);
         // The snapshot that recovery of the new segment begins with.
         writer.producers.set_map_end_offset(base_offset);
-        let snapshot = writer.producers.take_snapshot(false)?;
-        writer.unsynced_snapshots.extend(snapshot);
+        writer.producers.take_snapshot(false)?;
         let mut offsets = self.offsets();
         offsets.log_end = OffsetMetadata { offset: log_end_offset, segment_base_offset: base_offset, position: 0 };
         if offsets.high_watermark.offset >= log_end_offset {

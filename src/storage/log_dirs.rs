@@ -44,6 +44,8 @@ const REMOTE_LOG_INDEX_CACHE: &str = "remote-log-index-cache";
 const DELETE_DIR_SUFFIX: &str = "-delete";
 const STRAY_DIR_SUFFIX: &str = "-stray";
 const FUTURE_DIR_SUFFIX: &str = "-future";
+/// From here on the file system is synced as a whole, rather than file by file.
+const MANY_FILES: usize = 64;
 
 /// What a node's log directories are opened with.
 #[derive(Clone)]
@@ -436,10 +438,18 @@ impl LogDirs {
             let logs = self.logs_in(index);
             let futures = self.future_replicas().into_iter().filter(|future| future.log.dir().parent() == Some(&dir.path));
             let logs: Vec<_> = logs.into_iter().chain(futures.map(|future| (future.topic_partition, future.log))).collect();
+            let all_at_once = logs.iter().filter(|(_, log)| log.is_dirty()).count() > MANY_FILES;
             let closed = logs.iter().try_for_each(|(_, log)| {
                 let _paused = log.cleaning().abort_and_pause();
-                log.flush().and_then(|()| log.close())
+                if all_at_once { log.close_unsynced() } else { log.flush().and_then(|()| log.close()) }
             });
+            let closed = match all_at_once {
+                true => closed.and_then(|()| dir.health.note(fs::sync_file_system(&dir.path))),
+                false => closed,
+            };
+            if all_at_once && closed.is_ok() {
+                logs.iter().for_each(|(_, log)| log.is_synced());
+            }
             let was_loaded = dir.loaded.load(Ordering::Acquire);
             if closed.is_ok() && was_loaded {
                 self.checkpoint_dir(index);

@@ -330,6 +330,8 @@ pub(super) struct ProducerState {
     /// The state covers the records before this offset.
     map_end_offset: i64,
     last_snapshot_offset: i64,
+    /// Snapshots that are to be synced before the recovery point moves.
+    pub(super) unsynced_snapshots: Vec<PathBuf>,
 }
 
 impl ProducerState {
@@ -346,6 +348,7 @@ impl ProducerState {
             snapshots: BTreeSet::new(),
             map_end_offset: 0,
             last_snapshot_offset: 0,
+            unsynced_snapshots: Vec::new(),
         }
     }
 
@@ -573,6 +576,7 @@ impl ProducerState {
             fs::write_synced(&path, &content)?;
         } else {
             fs::write(&path, &content)?;
+            self.unsynced_snapshots.push(path.clone());
         }
         self.snapshots.insert(self.map_end_offset);
         self.last_snapshot_offset = self.map_end_offset;

@@ -73,13 +73,13 @@ impl Log {
 
     /// Does not hold the writer lock while it syncs, so that appends go on.
     pub(super) fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
-        let snapshots = std::mem::take(&mut self.writer().unsynced_snapshots);
+        let snapshots = std::mem::take(&mut self.writer().producers.unsynced_snapshots);
         let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
         self.note(flushed)
     }
 
     pub(super) fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        std::mem::take(&mut writer.unsynced_snapshots).iter().try_for_each(|path| fs::sync_path(path))?;
+        std::mem::take(&mut writer.producers.unsynced_snapshots).iter().try_for_each(|path| fs::sync_path(path))?;
         self.sync(i64::MAX)
     }
 
@@ -132,18 +132,41 @@ impl Log {
 
     /// For a clean stop: producer snapshot and indexes complete and durable. Flush first. The log must not be used afterwards.
     pub fn close(&self) -> Result<(), StorageError> {
+        self.close_files(true)
+    }
+
+    /// As flush and close, without the syncs: the caller syncs the file system, and then tells [`Log::is_synced`].
+    pub(in crate::storage) fn close_unsynced(&self) -> Result<(), StorageError> {
+        if self.identity_is_unwritten() {
+            self.dir_health.note(self.write_identity())?;
+        }
+        self.close_files(false)
+    }
+
+    fn close_files(&self, sync: bool) -> Result<(), StorageError> {
         let mut writer = self.open_writer()?;
         self.closed.store(true, Ordering::Release);
-        let closed = writer.producers.take_snapshot(true).and_then(|_| {
+        let closed = writer.producers.take_snapshot(sync).and_then(|_| {
             let active = self.active();
             active.on_become_inactive()?;
             // After a clean stop nothing is verified, so nothing may be missing: neither index entries nor names.
-            if active.is_created() {
+            if sync && active.is_created() {
                 active.flush()?;
                 fs::sync_dir(&self.dir())?;
             }
-            active.release_files()
+            self.all_segments().iter().try_for_each(|segment| segment.release_files())
         });
         self.dir_health.note(closed.map(|_| ()))
+    }
+
+    /// Everything up to the end of a closed log is synced.
+    pub(in crate::storage) fn is_synced(&self) {
+        let mut offsets = self.offsets();
+        offsets.recovery_point = offsets.log_end.offset;
+    }
+
+    /// Has it records that are not synced?
+    pub(in crate::storage) fn is_dirty(&self) -> bool {
+        self.recovery_point() < self.log_end_offset()
     }
 }

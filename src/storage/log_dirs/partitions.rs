@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{DELETE_DIR_SUFFIX, Hosted, LogDirs, LogDirsError, STRAY_DIR_SUFFIX};
+use super::{DELETE_DIR_SUFFIX, Hosted, LogDirs, LogDirsError, MANY_FILES, STRAY_DIR_SUFFIX};
 use crate::common::random::Random;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
@@ -128,7 +128,6 @@ impl LogDirs {
 
     /// Syncs the topic ids of new partitions and the renames of deleted ones.
     pub(super) fn sync_new(&self, index: usize) {
-        const MANY: usize = 64;
         let dir = &self.dirs[index];
         let new_logs: Vec<Arc<Log>> = self.new_logs().extract_if(.., |log| log.dir().parent() == Some(&*dir.path)).collect();
         let (logs, mut paths): (Vec<_>, Vec<_>) = new_logs.iter().filter_map(|log| log.unsynced_topic_id().map(|path| (log, path))).unzip();
@@ -136,7 +135,7 @@ impl LogDirs {
             paths.push(dir.path.clone());
         }
         // A failure takes the directory offline.
-        let sync = || if paths.len() > MANY { fs::sync_file_system(&dir.path) } else { fs::sync_together(&paths) };
+        let sync = || if paths.len() > MANY_FILES { fs::sync_file_system(&dir.path) } else { fs::sync_together(&paths) };
         if !paths.is_empty() && dir.health.is_online() && dir.health.note(sync()).is_ok() {
             logs.iter().for_each(|log| log.topic_id_is_synced());
         }

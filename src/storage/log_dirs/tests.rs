@@ -74,6 +74,29 @@ fn logs_survive_clean_and_unclean_stops() {
 }
 
 #[test]
+fn many_logs_are_closed_with_one_sync() {
+    let node = Node::new(1);
+    let dirs = node.start();
+    let count = 2 * MANY_FILES as i32;
+    for partition in 0..count {
+        produce(&node.create(&dirs, partition), &plain_batch(START_MS, &["a", "b"]));
+    }
+    dirs.shutdown(1);
+    drop(dirs);
+    let dirs = node.start();
+    for partition in 0..count {
+        let log = dirs.log(&tp(partition)).expect("loaded");
+        assert_eq!((log.log_end_offset(), log.high_watermark(), log.recovery_point()), (2, 2, 2));
+    }
+    // And many are recovered after a crash, twice.
+    (0..count).for_each(|partition| drop(produce(&dirs.log(&tp(partition)).expect("loaded"), &plain_batch(START_MS, &["c"]))));
+    drop(dirs);
+    drop(node.start());
+    let dirs = node.start();
+    assert!((0..count).all(|partition| dirs.log(&tp(partition)).is_some_and(|log| log.log_end_offset() == 3 && log.recovery_point() == 2)));
+}
+
+#[test]
 fn a_partition_goes_to_the_directory_asked_for_or_the_emptiest() {
     let node = Node::new(2);
     let dirs = node.start();
