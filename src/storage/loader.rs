@@ -187,7 +187,10 @@ impl Loader<'_> {
             } else if name.ends_with(LOG_SUFFIX) {
                 let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, "")?;
                 if !segment.indexes_are_sane()? {
-                    tracing::warn!(path = %path.display(), "rebuilding missing or malformed indexes");
+                    // Apache Kafka leaves segments without batches so when it is killed.
+                    if segment.size_bytes() > 0 {
+                        tracing::warn!(path = %path.display(), "rebuilding missing or malformed indexes");
+                    }
                     self.recover_segment(&segment, &segments, epochs)?;
                     // Most often it lies before the recovery point, and nobody looks at it again.
                     segment.flush()?;
