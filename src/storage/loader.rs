@@ -188,12 +188,15 @@ impl Loader<'_> {
                 let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, "")?;
                 if !segment.indexes_are_sane()? {
                     // Apache Kafka leaves segments without batches so when it is killed.
-                    if segment.size_bytes() > 0 {
+                    let is_empty = segment.size_bytes() == 0;
+                    if !is_empty {
                         tracing::warn!(path = %path.display(), "rebuilding missing or malformed indexes");
                     }
                     self.recover_segment(&segment, &segments, epochs)?;
-                    // Most often it lies before the recovery point, and nobody looks at it again.
-                    segment.flush()?;
+                    if !is_empty {
+                        // Most often it lies before the recovery point, and nobody looks at it again.
+                        segment.flush()?;
+                    }
                 }
                 segments.insert(base_offset, Arc::new(segment));
             }
