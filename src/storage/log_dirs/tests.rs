@@ -89,7 +89,9 @@ fn many_logs_are_closed_with_one_sync() {
         assert_eq!((log.log_end_offset(), log.high_watermark(), log.recovery_point()), (2, 2, 2));
     }
     // And many are recovered after a crash, twice.
-    (0..count).for_each(|partition| drop(produce(&dirs.log(&tp(partition)).expect("loaded"), &plain_batch(START_MS, &["c"]))));
+    for partition in 0..count {
+        produce(&dirs.log(&tp(partition)).expect("loaded"), &plain_batch(START_MS, &["c"]));
+    }
     drop(dirs);
     drop(node.start());
     let dirs = node.start();
