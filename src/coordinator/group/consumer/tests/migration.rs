@@ -231,11 +231,8 @@ fn a_classic_member_in_the_place_of_the_last_new_one_ends_the_consumer_group() {
 #[test]
 fn a_classic_member_that_joins_may_have_the_expressions_of_others_resolved_again() {
     let mut h = harness();
-    let expression = ConsumerGroupHeartbeatRequest {
-        subscribed_topic_names: None,
-        subscribed_topic_regex: Some("fo.".to_owned()),
-        ..joining("a", &[])
-    };
+    let expression =
+        ConsumerGroupHeartbeatRequest { subscribed_topic_names: None, subscribed_topic_regex: Some("fo.".to_owned()), ..joining("a", &[]) };
     h.beat_ok(expression);
     let waiter = h.send_join(classic_join("", &["bar"]));
     let id = h.answered_join(waiter).member_id;
