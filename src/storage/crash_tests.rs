@@ -23,7 +23,7 @@ use crate::protocol::batch::{BatchBuilder, BatchHeader, Batches, Record};
 use crate::protocol::compression::Compression;
 use crate::protocol::records::Records;
 
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 2_000;
 const STEPS: usize = 25;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -562,3 +562,21 @@ fn what_is_stored_is_what_was_sent_but_for_offset_and_epoch() {
     assert_eq!((header.base_offset, header.partition_leader_epoch), (1, 6));
     assert_eq!(stored[16..], sent[16..]);
 }
+
+#[test]
+fn messages_of_old_formats_are_refused_not_cut() {
+    let fixture = Fixture::new(LogConfig::default());
+    let dir = fixture.options().dir;
+    fs::create_dir_all(&dir).expect("created");
+    let path = dir.join("00000000000000000000.log");
+    let old = crate::storage::old_message::tests::message(0, 0, Some(START_MS), Some(b"k"), Some(b"v"));
+    fs::write(&path, &old).expect("written");
+    let error = Log::open(fixture.options()).expect_err("refused").to_string();
+    assert!(error.contains("before Kafka 0.11 (magic 1)"), "{error}");
+    assert_eq!(fs::read(&path).expect("read"), old);
+
+    let mut damaged = old;
+    damaged[20] ^= 1;
+    fs::write(&path, &damaged).expect("written");
+    assert_eq!(fixture.open().log_end_offset(), 0, "damage is cut as everywhere");
+}

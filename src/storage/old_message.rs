@@ -110,11 +110,17 @@ impl OldMessage {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The bytes of a message; `timestamp` makes it one of magic 1.
-    pub(crate) fn message(offset: i64, attributes: u8, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
+    pub(in crate::storage) fn message(
+        offset: i64,
+        attributes: u8,
+        timestamp: Option<i64>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Vec<u8> {
         let mut body = vec![u8::from(timestamp.is_some()), attributes];
         body.extend(timestamp.into_iter().flat_map(i64::to_be_bytes));
         for field in [key, value] {

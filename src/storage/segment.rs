@@ -31,6 +31,7 @@ use super::errors::StorageError;
 use super::fs;
 use super::index::OffsetIndex;
 use super::log::AppendOrigin;
+use super::old_message::OldMessage;
 use super::open_files::LazyFile;
 use super::producer_state::{BatchKind, CompletedTxn, EndTxnMarker, ProducerBatch, ProducerState};
 use super::scan::{Headers, Located, WholeBatches};
@@ -563,6 +564,7 @@ impl Segment {
     pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {
         let size = self.size_bytes();
         let file = self.file()?;
+        self.refuse_old_messages(&file, size)?;
         let mut inner = self.inner();
         inner.offset_index.file.reset()?;
         inner.time_index.reset()?;
@@ -619,6 +621,34 @@ impl Segment {
         inner.offset_index.file.write_out()?;
         inner.time_index.file.write_out()?;
         Ok(size - valid)
+    }
+
+    /// What Apache Kafka before 0.11 wrote is not torn: to cut it would be to lose it. Such messages come before all others, and their
+    /// checksum tells them from damage.
+    fn refuse_old_messages(&self, file: &File, size: u64) -> Result<(), StorageError> {
+        const MOST_BYTES: u64 = 256 << 20;
+        let path = self.path();
+        let mut begin = [0; 17];
+        if fs::read_at(file, path, &mut begin, 0)? < begin.len() || begin[16] > 1 {
+            return Ok(());
+        }
+        let length = i32::from_be_bytes([begin[8], begin[9], begin[10], begin[11]]);
+        let Some(len) = u64::try_from(length).ok().map(|length| length + 12).filter(|len| *len <= size.min(MOST_BYTES)) else {
+            return Ok(());
+        };
+        let mut bytes = vec![0; len as usize];
+        fs::read_at(file, path, &mut bytes, 0)?;
+        match OldMessage::parse(&bytes.into()) {
+            Ok(message) if message.is_valid => {
+                let reason = format!(
+                    "holds messages of the format before Kafka 0.11 (magic {}), which cannot be recovered here after an unclean stop; \
+                     it is left as it is",
+                    message.magic
+                );
+                Err(StorageError::new(path, std::io::Error::other(reason)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_recovered(&self, batch: &BatchView<'_>, next_offset: i64) -> Result<(), BatchError> {
