@@ -1,8 +1,8 @@
 """Everything that clients can see on a broker, one line each, always in the same order: `swap_view.py BOOTSTRAP FILE`. Of a compacted topic only the
 last value of each key counts, because what came before goes when the broker pleases."""
-import json, sys
+import json, sys, time
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, OffsetSpec, ResourceType
 
@@ -48,9 +48,20 @@ for name in names:
     partitions += [TopicPartition(name, partition.id) for partition in topic.partitions]
 
 
+# What a broker says that has just begun, while its metadata are ahead of its partitions.
+NOT_YET = (KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
 def offsets(spec, isolation=IsolationLevel.READ_UNCOMMITTED):
-    found = admin.list_offsets({partition: spec for partition in partitions}, isolation_level=isolation)
-    return {(partition.topic, partition.partition): future.result().offset for partition, future in found.items()}
+    end = time.time() + 60
+    while True:
+        found = admin.list_offsets({partition: spec for partition in partitions}, isolation_level=isolation)
+        try:
+            return {(partition.topic, partition.partition): future.result().offset for partition, future in found.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET or time.time() > end:
+                raise
+            time.sleep(0.1)
 
 
 low, high = offsets(OffsetSpec.earliest()), offsets(OffsetSpec.latest())
