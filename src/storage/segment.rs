@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::common::file_slice::FileSlice;
-use crate::protocol::batch::{BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, ControlRecord, ControlRecordType};
+use crate::protocol::batch::{
+    BATCH_OVERHEAD, BatchError, BatchHeader, BatchView, ControlRecord, ControlRecordType, HEADER_SIZE_UP_TO_MAGIC,
+};
 use crate::protocol::records::Records;
 
 use super::config::LogConfig;
@@ -30,8 +32,8 @@ use super::epochs::LeaderEpochs;
 use super::errors::StorageError;
 use super::fs;
 use super::index::OffsetIndex;
+use super::inspect::{InspectError, LogEntry, LogFile};
 use super::log::AppendOrigin;
-use super::old_message::OldMessage;
 use super::open_files::LazyFile;
 use super::producer_state::{BatchKind, CompletedTxn, EndTxnMarker, ProducerBatch, ProducerState};
 use super::scan::{Headers, Located, WholeBatches};
@@ -628,18 +630,12 @@ impl Segment {
     fn refuse_old_messages(&self, file: &File, size: u64) -> Result<(), StorageError> {
         const MOST_BYTES: u64 = 256 << 20;
         let path = self.path();
-        let mut begin = [0; 17];
-        if fs::read_at(file, path, &mut begin, 0)? < begin.len() || begin[16] > 1 {
+        let mut begin = [0; HEADER_SIZE_UP_TO_MAGIC];
+        if fs::read_at(file, path, &mut begin, 0)? < begin.len() || begin[HEADER_SIZE_UP_TO_MAGIC - 1] > 1 {
             return Ok(());
         }
-        let length = i32::from_be_bytes([begin[8], begin[9], begin[10], begin[11]]);
-        let Some(len) = u64::try_from(length).ok().map(|length| length + 12).filter(|len| *len <= size.min(MOST_BYTES)) else {
-            return Ok(());
-        };
-        let mut bytes = vec![0; len as usize];
-        fs::read_at(file, path, &mut bytes, 0)?;
-        match OldMessage::parse(&bytes.into()) {
-            Ok(message) if message.is_valid => {
+        match LogFile::open(path)?.batches(0, size.min(MOST_BYTES)).next_entry() {
+            Ok(Some(LogEntry::Message(message))) if message.is_valid => {
                 let reason = format!(
                     "holds messages of the format before Kafka 0.11 (magic {}), which cannot be recovered here after an unclean stop; \
                      it is left as it is",
@@ -647,6 +643,7 @@ impl Segment {
                 );
                 Err(StorageError::new(path, std::io::Error::other(reason)))
             }
+            Err(InspectError::Storage(error)) => Err(error),
             _ => Ok(()),
         }
     }
