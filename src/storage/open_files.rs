@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::errors::StorageError;
@@ -31,6 +31,8 @@ static OPEN_FILES: LazyLock<OpenFiles> = LazyLock::new(|| {
 struct OpenFiles {
     limit: usize,
     queue: Mutex<VecDeque<Weak<Slot>>>,
+    /// The queue's length, for every fetch to look at without a lock.
+    open: AtomicUsize,
 }
 
 /// A file that may be open.
@@ -51,13 +53,18 @@ struct State {
 
 impl OpenFiles {
     fn new(limit: usize) -> OpenFiles {
-        OpenFiles { limit, queue: Mutex::default() }
+        OpenFiles { limit, queue: Mutex::default(), open: AtomicUsize::new(0) }
     }
 
     /// Enters a file that was opened, and closes another when there are too many.
     fn enter(&self, slot: &Arc<Slot>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.push_back(Arc::downgrade(slot));
+        self.make_room(&mut queue);
+        self.open.store(queue.len(), Ordering::Release);
+    }
+
+    fn make_room(&self, queue: &mut VecDeque<Weak<Slot>>) {
         // Each twice at most: the second time it has had its chance.
         for _ in 0..2 * queue.len() {
             if queue.len() <= self.limit {
@@ -85,7 +92,7 @@ impl OpenFiles {
     }
 
     fn are_scarce(&self) -> bool {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len() > self.limit
+        self.open.load(Ordering::Acquire) > self.limit
     }
 }
 
