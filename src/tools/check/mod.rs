@@ -61,8 +61,8 @@ pub(super) fn run(session: &mut Session, words: &[OsString]) -> anyhow::Result<E
                 "{} is in use: what is being written just now may look torn, and checkpoints may lag",
                 directory.display()
             )),
-            Lock::Held(file) if options.has("repair") => locks.push(file),
-            Lock::Held(_) | Lock::None => {}
+            Lock::Held { _file: file } if options.has("repair") => locks.push(file),
+            Lock::Held { .. } | Lock::None => {}
         }
     }
     let mut report = look(session, &directories)?;
@@ -84,7 +84,7 @@ pub(super) fn run(session: &mut Session, words: &[OsString]) -> anyhow::Result<E
 
 enum Lock {
     /// By this process; ends with the file.
-    Held(#[allow(dead_code, reason = "it is held, not read")] std::fs::File),
+    Held { _file: std::fs::File },
     /// By another one: a broker is running.
     Taken,
     /// There is nothing to lock.
@@ -95,7 +95,7 @@ fn lock(directory: &Path) -> anyhow::Result<Lock> {
     let path = directory.join(".lock");
     // Opened, never created: a directory that no broker has used stays as it is.
     let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { return Ok(Lock::None) };
-    Ok(if fs::try_lock(&file, &path)? { Lock::Held(file) } else { Lock::Taken })
+    Ok(if fs::try_lock(&file, &path)? { Lock::Held { _file: file } } else { Lock::Taken })
 }
 
 /// What a look through the directories gave.
