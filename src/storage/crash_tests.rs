@@ -59,6 +59,8 @@ struct Model {
     sequence: i32,
     leader_epoch: i32,
     timestamp: i64,
+    /// A truncation has begun and not come to its end.
+    is_truncating: bool,
 }
 
 impl Model {
@@ -83,6 +85,7 @@ impl Model {
             sequence: 0,
             leader_epoch: 0,
             timestamp: START_MS,
+            is_truncating: false,
         };
         model.log = Some(model.open(0, false).expect("opened"));
         model
@@ -169,7 +172,9 @@ impl Model {
             return Ok(());
         }
         self.expected.synced_end = self.expected.synced_end.min(offset);
+        self.is_truncating = true;
         self.log().truncate_to(offset)?;
+        self.is_truncating = false;
         self.expected.log_end_offset = offset;
         self.new_producer();
         Ok(())
@@ -250,7 +255,12 @@ impl Model {
         }
         if self.random.one_in(2) {
             self.disk.cut_power(&mut self.random);
+        } else if std::mem::take(&mut self.is_truncating) {
+            // Or a later power cut undoes it, which recovery cannot know. That is as if it had not been tried: a replica that has more than its
+            // leader knows truncates again by the leader's epochs, so recovery need not sync every log for it.
+            self.disk.settle();
         }
+        self.is_truncating = false;
         self.reopen(recovery_point, false, false);
     }
 

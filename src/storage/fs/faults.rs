@@ -147,6 +147,14 @@ impl Disk {
     pub(crate) fn cut_power(&self, random: &mut Random) {
         Found(Arc::clone(&self.unsynced)).lock().cut(random);
     }
+
+    /// The system writes everything down, as it does after some time.
+    pub(crate) fn settle(&self) {
+        let found = Found(Arc::clone(&self.unsynced));
+        let mut unsynced = found.lock();
+        unsynced.files.clear();
+        unsynced.changes.clear();
+    }
 }
 
 impl Drop for Disk {

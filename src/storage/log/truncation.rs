@@ -83,7 +83,6 @@ impl Log {
         active.truncate_to(offset, self.clock.now_ms())?;
         // What was cut must not come back with a later flush below it that finds nothing to do.
         active.flush()?;
-        fs::sync_dir(&self.dir())?;
         self.epochs().truncate_from_end(offset)?;
         let segments = self.segments().clone();
         loader::rebuild_producer_state(&mut writer.producers, &segments, self.log_start_offset(), offset, self.clock.now_ms(), false)?;
