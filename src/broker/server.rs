@@ -22,7 +22,7 @@ use super::housekeeping;
 use super::listener::{self, Admissions, SocketOptions};
 use super::metrics::{self, Metrics};
 use super::producer_ids::ProducerIds;
-use super::quorum::{BrokerOptions, ControllerHandle, Quorum, QuorumError, QuorumOptions};
+use super::quorum::{BrokerOptions, ControllerHandle, METADATA_DIR, MetadataLogConfig, Quorum, QuorumError, QuorumOptions};
 use super::quota::Quotas;
 use super::share::SharePartitions;
 use super::share_coordinator::ShareCoordinator;
@@ -155,6 +155,7 @@ struct Bound {
 impl Server {
     /// Starts a node. When it returns, clients are served.
     pub async fn start(config: Arc<BrokerConfig>, clock: Arc<dyn Clock>) -> Result<Server, StartError> {
+        check_config(&config)?;
         let mut random = Random::from_entropy();
         let controller_endpoint = controller_endpoint(&config);
         let format = FormatOptions {
@@ -187,6 +188,7 @@ impl Server {
             auto_leader_rebalance: config.value("auto.leader.rebalance.enable").as_bool().unwrap_or(true),
             unclean_election_interval_ms: u64::try_from(config.long("unclean.leader.election.interval.ms")).unwrap_or(u64::MAX),
             snapshot_policy: snapshot_policy(&config),
+            log_config: MetadataLogConfig { segment_bytes: config.metadata_log_segment_bytes, segment_ms: config.metadata_log_segment_ms },
         })?;
         let image = quorum.image();
         dynamic_config.update(image);
@@ -317,6 +319,34 @@ impl Server {
         if let Err(failure) = tokio::task::spawn_blocking(move || log_dirs.shutdown(broker_epoch)).await {
             error!("the logs could not be closed: {failure}");
         }
+    }
+}
+
+/// Does the properties file ask for what this build lacks, and must not be silently without?
+fn check_config(config: &BrokerConfig) -> Result<(), StartError> {
+    let is_set = |name: &str| config.originals().get(name).is_some_and(|value| !value.trim().is_empty());
+    let is_true = |name: &str| config.originals().get(name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
+    let refuse = |text: String| Err(StartError::Config(text));
+    if is_true("remote.log.storage.system.enable") {
+        return refuse("remote.log.storage.system.enable=true: tiered storage is not supported yet".to_owned());
+    }
+    if is_set("authorizer.class.name") {
+        return refuse("authorizer.class.name is set: nobody would be authorized, because ACLs are not enforced yet".to_owned());
+    }
+    if is_true("zookeeper.metadata.migration.enable") {
+        return refuse("zookeeper.metadata.migration.enable=true: migrate to KRaft with Kafka 3.9 first".to_owned());
+    }
+    // With roles it is a leftover, which Kafka 4 passes over too.
+    if is_set("zookeeper.connect") && !config.roles_are_given() {
+        return refuse("zookeeper.connect is set, and process.roles is not: migrate to KRaft with Kafka 3.9 first".to_owned());
+    }
+    let misplaced = config.log_dirs.iter().filter(|dir| **dir != config.metadata_log_dir).map(|dir| dir.join(METADATA_DIR));
+    match misplaced.into_iter().find(|path| path.exists()) {
+        Some(path) => {
+            let (path, expected) = (path.display(), config.metadata_log_dir.display());
+            refuse(format!("{path} is a metadata log, but metadata.log.dir is {expected}"))
+        }
+        None => Ok(()),
     }
 }
 

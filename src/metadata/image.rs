@@ -84,6 +84,8 @@ pub struct FeaturesImage {
     pub metadata_version: Option<i16>,
     /// The levels of the other features that are not 0, by name. Never holds `kraft.version`, which lives in control records.
     pub finalized: BTreeMap<String, i16>,
+    /// How far a migration from ZooKeeper was, of a cluster that Kafka 3 began. No snapshot says it any more.
+    pub zk_migration_state: i8,
 }
 
 impl FeaturesImage {

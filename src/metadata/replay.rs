@@ -79,8 +79,8 @@ impl MetadataDelta {
             }
             MetadataRecord::RegisterController(record) => self.register_controller(record),
             MetadataRecord::ClearElr(record) => return self.clear_elr(record),
+            MetadataRecord::ZkMigrationState(record) => self.next.features.zk_migration_state = record.zk_migration_state,
             MetadataRecord::NoOp(_)
-            | MetadataRecord::ZkMigrationState(_)
             | MetadataRecord::BeginTransaction(_)
             | MetadataRecord::EndTransaction(_)
             | MetadataRecord::AbortTransaction(_) => {}

@@ -158,20 +158,12 @@ impl SnapshotPolicy {
         new_bytes > 0 && (new_bytes >= self.max_new_record_bytes || (self.max_interval_ms > 0 && since_last_ms >= self.max_interval_ms))
     }
 
-    /// Which of the snapshots (oldest first) to delete. The newest always stays.
-    pub fn to_delete(&self, snapshots: &[StoredSnapshot], log_bytes: u64, now_ms: i64) -> Vec<SnapshotId> {
-        let mut total = log_bytes + snapshots.iter().map(|snapshot| snapshot.size_bytes).sum::<u64>();
-        let mut deleted = Vec::new();
-        for snapshot in snapshots.iter().take(snapshots.len().saturating_sub(1)) {
-            let too_large = self.retention_bytes >= 0 && total > self.retention_bytes as u64;
-            let too_old = self.retention_ms >= 0 && now_ms - snapshot.last_timestamp_ms > self.retention_ms;
-            if !too_large && !too_old {
-                break;
-            }
-            total -= snapshot.size_bytes;
-            deleted.push(snapshot.id);
-        }
-        deleted
+    /// Is the oldest of the snapshots (oldest first) to be deleted? Never the only one.
+    pub fn is_surplus(&self, snapshots: &[StoredSnapshot], log_bytes: u64, now_ms: i64) -> bool {
+        let [oldest, _, ..] = snapshots else { return false };
+        let total = log_bytes + snapshots.iter().map(|snapshot| snapshot.size_bytes).sum::<u64>();
+        let too_large = self.retention_bytes >= 0 && total > self.retention_bytes as u64;
+        too_large || self.retention_ms >= 0 && now_ms.saturating_sub(oldest.last_timestamp_ms) > self.retention_ms
     }
 }
 
@@ -249,9 +241,11 @@ mod tests {
         let policy = SnapshotPolicy::default();
         let day = 24 * 60 * 60 * 1000;
         let snapshots = [stored(1, 0), stored(2, 8 * day), stored(3, 8 * day)];
-        let deleted = policy.to_delete(&snapshots, 0, 8 * day);
-        assert_eq!(deleted.iter().map(|id| id.end_offset).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(policy.to_delete(&snapshots[2..], 1 << 40, 100 * day), []);
+        assert!(policy.is_surplus(&snapshots, 0, 8 * day), "large and old");
+        assert!(policy.is_surplus(&snapshots[1..], 0, 8 * day), "large");
+        assert!(!policy.is_surplus(&snapshots[2..], 1 << 40, 100 * day), "the newest");
+        let small = SnapshotPolicy { retention_bytes: 60 << 21, ..policy };
+        assert!(small.is_surplus(&snapshots[1..], 1, 8 * day) && !small.is_surplus(&snapshots[1..], 0, 8 * day), "with the log");
         assert!(policy.is_due(20 << 20, 0) && policy.is_due(1, 3_600_000) && !policy.is_due(0, 3_600_000) && !policy.is_due(1, 0));
     }
 }

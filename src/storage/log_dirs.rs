@@ -44,6 +44,8 @@ const REMOTE_LOG_INDEX_CACHE: &str = "remote-log-index-cache";
 const DELETE_DIR_SUFFIX: &str = "-delete";
 const STRAY_DIR_SUFFIX: &str = "-stray";
 const FUTURE_DIR_SUFFIX: &str = "-future";
+/// The first values of a directory's id stand for something else (KIP-858).
+const RESERVED_IDS: u128 = 100;
 /// From here on the file system is synced as a whole, rather than file by file.
 const MANY_FILES: usize = 64;
 
@@ -71,6 +73,8 @@ pub enum OpenError {
     NotFormatted { path: PathBuf },
     #[error("{0}")]
     Inconsistent(String),
+    #[error("{path} is a ZooKeeper broker's (meta.properties is of version 0): migrate to KRaft with Kafka 3.9 first", path = path.display())]
+    OfZooKeeper { path: PathBuf },
 }
 
 /// Why a partition has no log here.
@@ -138,14 +142,11 @@ impl LogDirs {
     /// Locks the directories, checks that they belong together and to this node, and notes whether the last stop was clean. A directory
     /// that cannot be read is offline from the start.
     pub fn open(options: LogDirsOptions) -> Result<LogDirs, OpenError> {
+        check_identities(&options)?;
         let (mut dirs, mut clusters, mut broker_epochs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let mut ids = BTreeSet::new();
         for path in &options.dirs {
             match open_dir(path, &options) {
                 Ok((dir, cluster_id, broker_epoch)) => {
-                    if !ids.insert(dir.id) {
-                        return Err(OpenError::Inconsistent(format!("duplicate directory id {} in {}", dir.id, path.display())));
-                    }
                     clusters.insert(cluster_id);
                     broker_epochs.insert(broker_epoch);
                     dirs.push(dir);
@@ -464,6 +465,40 @@ impl LogDirs {
 }
 
 /// Locks one directory; gives its cluster id and the broker epoch of its last clean stop.
+/// Do the directories that can be read belong to this node, and to each other? Looked at before anything is locked, so that those of
+/// others stay as they are. Source: `MetaPropertiesEnsemble.verify`.
+fn check_identities(options: &LogDirsOptions) -> Result<(), OpenError> {
+    let (mut cluster, mut ids) = (None::<(String, &Path)>, BTreeMap::new());
+    for path in &options.dirs {
+        if MetaProperties::is_of_zookeeper(path) {
+            return Err(OpenError::OfZooKeeper { path: path.clone() });
+        }
+        // What cannot be read is offline, which is for later.
+        let Ok(Some(properties)) = MetaProperties::read(path) else { continue };
+        let inconsistent = |text: String| Err(OpenError::Inconsistent(text));
+        if properties.node_id != options.node_id {
+            let (found, wanted) = (properties.node_id, options.node_id);
+            return inconsistent(format!("stored node id {found} doesn't match node.id {wanted} in {}", path.display()));
+        }
+        match &cluster {
+            Some((id, _)) if *id == properties.cluster_id => {}
+            Some((id, first)) => {
+                let (found, first, path) = (properties.cluster_id, first.display(), path.display());
+                return inconsistent(format!("cluster id {found} in {path} is not that in {first}, {id}"));
+            }
+            None => cluster = Some((properties.cluster_id, path)),
+        }
+        let Some(id) = properties.directory_id else { continue };
+        if u128::from_be_bytes(id.0) < RESERVED_IDS {
+            return inconsistent(format!("directory id {id} in {} is reserved", path.display()));
+        }
+        if let Some(first) = ids.insert(id, path) {
+            return inconsistent(format!("duplicate directory id {id} in {} and {}", first.display(), path.display()));
+        }
+    }
+    Ok(())
+}
+
 fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64), OpenError> {
     if !fs::is_dir(path) {
         return Err(OpenError::NotFormatted { path: path.to_owned() });
@@ -474,14 +509,6 @@ fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64),
         return Err(OpenError::Locked { path: lock_path });
     }
     let mut properties = MetaProperties::read(path)?.ok_or_else(|| OpenError::NotFormatted { path: path.to_owned() })?;
-    if properties.node_id != options.node_id {
-        return Err(OpenError::Inconsistent(format!(
-            "stored node id {} doesn't match node.id {} in {}",
-            properties.node_id,
-            options.node_id,
-            path.display()
-        )));
-    }
     let id = match properties.directory_id {
         Some(id) => id,
         None => {

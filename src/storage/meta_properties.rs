@@ -43,6 +43,16 @@ impl MetaProperties {
         Ok(Some(MetaProperties { cluster_id, node_id, directory_id }))
     }
 
+    /// Is the file in `dir` that of a broker with ZooKeeper: version 0, or none?
+    pub fn is_of_zookeeper(dir: &Path) -> bool {
+        let content = fs::read_if_exists(&dir.join(META_PROPERTIES)).ok().flatten();
+        let properties = content.and_then(|content| properties::parse(&String::from_utf8(content).ok()?).ok());
+        properties.is_some_and(|properties| match properties.get("version") {
+            Some(version) => version == "0",
+            None => properties.contains_key("broker.id"),
+        })
+    }
+
     /// Replaces the file in `dir`; `date` as in [`MetaProperties::to_text`].
     pub fn write(&self, dir: &Path, date: &str) -> Result<(), StorageError> {
         fs::write_atomically(&dir.join(META_PROPERTIES), self.to_text(date).as_bytes())
@@ -77,5 +87,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         fs::write_atomically(&dir.path().join(META_PROPERTIES), b"version=0\nbroker.id=1\n").expect("written");
         assert!(MetaProperties::read(dir.path()).is_err());
+        assert!(MetaProperties::is_of_zookeeper(dir.path()));
+        fs::write_atomically(&dir.path().join(META_PROPERTIES), b"broker.id=1\n").expect("written");
+        assert!(MetaProperties::is_of_zookeeper(dir.path()));
     }
 }

@@ -310,6 +310,11 @@ impl BrokerConfig {
         &self.originals
     }
 
+    /// Does the properties file say what the node does in its cluster?
+    pub fn roles_are_given(&self) -> bool {
+        self.roles_are_given
+    }
+
     /// The value of every defined config, by name.
     pub fn values(&self) -> &ConfigValues {
         &self.values

@@ -22,6 +22,22 @@ pub const METADATA_DIR: &str = "__cluster_metadata-0";
 /// The metadata log's topic ID.
 pub const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
 
+/// How the metadata log is cut into segments.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataLogConfig {
+    /// `metadata.log.segment.bytes`.
+    pub segment_bytes: i32,
+    /// `metadata.log.segment.ms`.
+    pub segment_ms: i64,
+}
+
+impl Default for MetadataLogConfig {
+    fn default() -> MetadataLogConfig {
+        let LogConfig { segment_bytes, segment_ms, .. } = LogConfig::default();
+        MetadataLogConfig { segment_bytes, segment_ms }
+    }
+}
+
 /// The metadata log over [`crate::storage`].
 pub(super) struct MetadataLog {
     log: Log,
@@ -33,9 +49,20 @@ fn failed(error: impl std::fmt::Display) -> RaftLogError {
 
 impl MetadataLog {
     /// Opens or creates the log below `metadata_log_dir`; the log begins at `start_offset` at the earliest.
-    pub(super) fn open(metadata_log_dir: &Path, start_offset: i64, clock: Arc<dyn Clock>) -> Result<MetadataLog, RaftLogError> {
-        let config =
-            LogConfig { retention_ms: -1, max_message_bytes: i32::MAX, message_timestamp_after_max_ms: i64::MAX, ..LogConfig::default() };
+    pub(super) fn open(
+        metadata_log_dir: &Path,
+        start_offset: i64,
+        config: &MetadataLogConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<MetadataLog, RaftLogError> {
+        let config = LogConfig {
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            retention_ms: -1,
+            max_message_bytes: i32::MAX,
+            message_timestamp_after_max_ms: i64::MAX,
+            ..LogConfig::default()
+        };
         let topic_partition = TopicPartition { topic: crate::common::topic_name::CLUSTER_METADATA.to_owned(), partition: 0 };
         let options = LogOptions {
             topic_id: Some(METADATA_TOPIC_ID),

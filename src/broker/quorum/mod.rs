@@ -13,19 +13,25 @@
 //! How it stops: [`ControllerHandle::controlled_shutdown`], close the partitions' logs, [`ControllerHandle::close`], and last
 //! of all the clean-shutdown file with [`ControllerHandle::broker_epoch`].
 //!
+//! Invariant: until [`Quorum::open`] knows that this build can serve what the directory says, it only reads there.
+//!
 //! Differs: no NoOpRecord is written while nothing happens; it would cost an idle node two fsyncs a second.
 
+mod cleaning;
 mod handle;
+mod loading;
 mod metadata_log;
 mod owner;
+pub mod refusal;
 mod snapshot_files;
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 pub use self::handle::{ControllerHandle, QuorumDescription};
+use self::loading::Loading;
 use self::metadata_log::MetadataLog;
-pub use self::metadata_log::{METADATA_DIR, METADATA_TOPIC_ID};
+pub use self::metadata_log::{METADATA_DIR, METADATA_TOPIC_ID, MetadataLogConfig};
 use self::owner::{Owner, OwnerParts};
 pub use self::snapshot_files::SnapshotFileError;
 use self::snapshot_files::{SnapshotFiles, read_snapshot};
@@ -36,8 +42,8 @@ use crate::controller::{Controller, ControllerOptions};
 pub use crate::metadata::cache::MetadataCache;
 use crate::metadata::features;
 use crate::metadata::format;
-use crate::metadata::image::{Endpoint, MetadataImage, Provenance};
-use crate::metadata::loader::{CommittedBatch, Loader};
+use crate::metadata::image::{Endpoint, MetadataImage};
+use crate::metadata::loader::Loader;
 use crate::metadata::publisher::Publisher;
 use crate::metadata::record::{MetadataRecord, RecordError, VersionedRecord};
 use crate::metadata::replay::ReplayError;
@@ -45,12 +51,12 @@ use crate::metadata::schema::ConfigSchema;
 use crate::protocol::codec::EncodeError;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::{RegisterControllerRecord, register_controller_record};
-use crate::raft::control::{BatchContent, RaftRecord, RaftRecordError, read_batches};
+use crate::raft::control::RaftRecordError;
 use crate::raft::engine::{Engine, LogEnd, RaftOptions};
 use crate::raft::log::{RaftLog, RaftLogError};
 use crate::raft::quorum_state::{QuorumState, QuorumStateError};
-use crate::raft::snapshot::{SnapshotId, SnapshotPolicy};
-use crate::raft::voters::{ReplicaKey, Voter, VoterEndpoint, VoterHistory, VoterSet};
+use crate::raft::snapshot::SnapshotPolicy;
+use crate::raft::voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 use crate::storage::errors::StorageError;
 use crate::storage::fs;
 use crate::storage::meta_properties::MetaProperties;
@@ -73,6 +79,7 @@ pub struct QuorumOptions {
     /// `unclean.leader.election.interval.ms`.
     pub unclean_election_interval_ms: u64,
     pub snapshot_policy: SnapshotPolicy,
+    pub log_config: MetadataLogConfig,
 }
 
 /// What the broker of this node registers with.
@@ -111,10 +118,16 @@ pub enum QuorumError {
     SnapshotRecord { file: String, source: RecordError },
     #[error("metadata batch at offset {offset}: {source}")]
     Replay { offset: i64, source: ReplayError },
+    #[error("{file}: {source}")]
+    ReplaySnapshot { file: String, source: ReplayError },
     #[error("a metadata record cannot be written: {0}")]
     Unwritable(EncodeError),
     #[error("node {node_id} is not the only voter of its metadata quorum; quorums of several nodes are not supported yet")]
     NotOnlyVoter { node_id: i32 },
+    #[error("directory id {directory_id} is not that of the voter: node {node_id} votes with another metadata log directory")]
+    OtherDirectory { node_id: i32, directory_id: Uuid },
+    #[error(transparent)]
+    Refused(#[from] refusal::Refusal),
     #[error("the metadata log begins at offset {start_offset}, but no snapshot reaches that far")]
     NoSnapshot { start_offset: i64 },
     #[error("the broker's registration was refused: {code}")]
@@ -137,23 +150,15 @@ impl std::fmt::Debug for Quorum {
     }
 }
 
-/// What was found on disk, on its way into an engine, a controller and a loader.
-struct Loading {
-    voters: VoterHistory,
-    controller: Controller,
-    loader: Loader,
-}
-
 impl Quorum {
-    /// Recovers the metadata log and loads what it says.
+    /// Loads what the metadata log says, and recovers it.
     pub fn open(options: QuorumOptions) -> Result<Quorum, QuorumError> {
         let dir = &options.metadata_log_dir;
         let meta = MetaProperties::read(dir)?.ok_or_else(|| QuorumError::NotFormatted(dir.clone()))?;
         let directory_id = meta.directory_id.unwrap_or(Uuid::ZERO);
         let mut random = options.random;
         let metadata_dir = dir.join(METADATA_DIR);
-        fs::create_dir_all(&metadata_dir)?;
-        let snapshots = SnapshotFiles::open(metadata_dir.clone())?;
+        let snapshots = SnapshotFiles::new(metadata_dir.clone());
         let local = ReplicaKey { id: options.node_id, directory_id };
 
         let controller = Controller::new(ControllerOptions {
@@ -163,23 +168,14 @@ impl Quorum {
             random: Random::new(random.next_u64()),
             session_timeout_ms: options.session_timeout_ms,
         });
-        let loader = Loader::new(Arc::new(MetadataImage::default()));
-        let mut loading = Loading { voters: VoterHistory::default(), controller, loader };
+        let mut loading = Loading::new(controller, Loader::new(Arc::new(MetadataImage::default())));
         loading.controller.set_time(options.clock.monotonic_ms());
 
-        let newest = snapshots.list()?.last().map(|&(id, _)| id);
+        let stored = snapshots.list()?;
+        let newest = stored.last().map(|&(id, _)| id);
         let start_offset = newest.map_or(0, |id| id.end_offset);
-        let oldest = snapshots.list()?.first().map_or(0, |&(id, _)| id.end_offset);
-        let mut log = MetadataLog::open(dir, oldest, Arc::clone(&options.clock))?;
-        if log.start_offset() > start_offset {
-            return Err(QuorumError::NoSnapshot { start_offset: log.start_offset() });
-        }
         if let Some(id) = newest {
             loading.load_snapshot(&snapshots, id)?;
-            if log.end_offset() < id.end_offset {
-                // The snapshot was installed, and then the node died before it cut the log.
-                log.truncate_fully_and_start_at(id.end_offset)?;
-            }
         }
         if loading.voters.latest().is_none() {
             // A quorum of kraft.version 0 has its voters in its configs: here, this node alone.
@@ -190,9 +186,36 @@ impl Quorum {
             };
             loading.voters.load_snapshot(start_offset, 0, Some(VoterSet::new([voter])));
         }
-        let bytes_since_snapshot = loading.load_log(&log, start_offset)?;
-        if !loading.voters.latest().is_some_and(|voters| voters.is_only(local)) {
-            return Err(QuorumError::NotOnlyVoter { node_id: options.node_id });
+        let read = loading.load_log(&metadata_dir, start_offset)?;
+        match loading.voters.latest() {
+            Some(voters) if voters.is_only(local) => {}
+            Some(voters) if voters.len() == 1 && voters.get(local.id).is_some() => {
+                return Err(QuorumError::OtherDirectory { node_id: local.id, directory_id });
+            }
+            _ => return Err(QuorumError::NotOnlyVoter { node_id: options.node_id }),
+        }
+        refusal::check(loading.loader.next())?;
+        let bootstrap_path = dir.join(format::BOOTSTRAP);
+        let bootstrap = match fs::exists(&bootstrap_path) && loading.loader.next().features.metadata_version.is_none() {
+            true => bootstrap_records(&bootstrap_path)?,
+            false => format::bootstrap_records(),
+        };
+        refusal::check_bootstrap(&bootstrap)?;
+
+        // From here on the directory is this node's to change.
+        fs::create_dir_all(&metadata_dir)?;
+        snapshots.remove_unfinished()?;
+        let oldest = stored.first().map_or(0, |&(id, _)| id.end_offset);
+        let mut log = MetadataLog::open(dir, oldest, &options.log_config, Arc::clone(&options.clock))?;
+        if log.start_offset() > start_offset {
+            return Err(QuorumError::NoSnapshot { start_offset: log.start_offset() });
+        }
+        if log.end_offset() < start_offset {
+            // The snapshot was installed, and then the node died before it cut the log.
+            log.truncate_fully_and_start_at(start_offset)?;
+        }
+        if log.end_offset() != read.end_offset {
+            return Err(RaftLogError(format!("metadata log: read up to {}, recovered up to {}", read.end_offset, log.end_offset())).into());
         }
 
         let quorum_state_path = metadata_dir.join("quorum-state");
@@ -210,11 +233,6 @@ impl Quorum {
         let mut engine = Engine::new(RaftOptions::new(local), stored, log_end, loading.voters, engine_random, now_ms);
         engine.set_local_endpoints(vec![options.controller_endpoint.clone()]);
 
-        let bootstrap_path = dir.join(format::BOOTSTRAP);
-        let bootstrap = match fs::exists(&bootstrap_path) && loading.loader.next().features.metadata_version.is_none() {
-            true => bootstrap_records(&bootstrap_path)?,
-            false => format::bootstrap_records(),
-        };
         Ok(Quorum {
             cluster_id: meta.cluster_id,
             directory_id,
@@ -231,7 +249,7 @@ impl Quorum {
                 snapshots,
                 policy: options.snapshot_policy,
                 quorum_state_path,
-                bytes_since_snapshot,
+                bytes_since_snapshot: read.size_bytes,
                 auto_leader_rebalance: options.auto_leader_rebalance,
                 unclean_election_interval_ms: options.unclean_election_interval_ms,
             },
@@ -278,68 +296,6 @@ impl Quorum {
         let spawned = std::thread::Builder::new().name("controller".to_owned()).spawn(run);
         spawned.map_err(|error| RaftLogError(format!("cannot start the controller's thread: {error}")))?;
         Ok(handle)
-    }
-}
-
-impl Loading {
-    fn load_snapshot(&mut self, snapshots: &SnapshotFiles, id: SnapshotId) -> Result<(), QuorumError> {
-        let snapshot = snapshots.read(id)?;
-        let mut records = Vec::with_capacity(snapshot.values.len());
-        for value in snapshot.values {
-            let record = MetadataRecord::from_value(value);
-            records.push(record.map_err(|source| QuorumError::SnapshotRecord { file: id.file_name(), source })?.0);
-        }
-        let provenance = Provenance { offset: id.end_offset - 1, epoch: id.epoch, timestamp_ms: snapshot.last_contained_log_timestamp_ms };
-        if id.end_offset > 0 {
-            let loaded = self.loader.load_snapshot(&records, provenance);
-            loaded.map_err(|source| QuorumError::Replay { offset: id.end_offset, source })?;
-        }
-        let image = MetadataImage { provenance, ..self.loader.next().clone() };
-        self.controller.load_snapshot(Arc::new(image), id.end_offset);
-        self.voters.load_snapshot(id.end_offset, snapshot.kraft_version, snapshot.voters);
-        Ok(())
-    }
-
-    /// Replays the log from `offset` on; gives the bytes that were read.
-    fn load_log(&mut self, log: &MetadataLog, mut offset: i64) -> Result<u64, QuorumError> {
-        const READ_BYTES: usize = 8 << 20;
-        let mut size_bytes = 0;
-        while offset < log.end_offset() {
-            let bytes = log.read(offset, READ_BYTES)?;
-            for batch in read_batches(&bytes) {
-                let batch = batch?;
-                if batch.last_offset < offset {
-                    continue;
-                }
-                offset = batch.last_offset + 1;
-                size_bytes += batch.size_bytes as u64;
-                match batch.content {
-                    BatchContent::Control(records) => {
-                        for (record, at) in records.into_iter().zip(batch.base_offset..) {
-                            match record {
-                                RaftRecord::Voters(voters) => self.voters.add_voters(at, voters),
-                                RaftRecord::KRaftVersion(version) => self.voters.add_kraft_version(at, version),
-                                _ => {}
-                            }
-                        }
-                        self.controller.set_next_offset(offset);
-                        self.loader.passed(batch.last_offset, batch.epoch, batch.timestamp_ms);
-                    }
-                    BatchContent::Data(values) => {
-                        let mut records = Vec::with_capacity(values.len());
-                        for (value, offset) in values.into_iter().zip(batch.base_offset..) {
-                            let record = MetadataRecord::from_value(value);
-                            records.push(record.map_err(|source| QuorumError::Record { offset, source })?.0);
-                        }
-                        let (base_offset, epoch, timestamp_ms) = (batch.base_offset, batch.epoch, batch.timestamp_ms);
-                        let committed = CommittedBatch { base_offset, epoch, timestamp_ms, records: &records };
-                        let loaded = self.loader.load(&committed).and_then(|()| self.controller.replay(base_offset, &records));
-                        loaded.map_err(|source| QuorumError::Replay { offset: base_offset, source })?;
-                    }
-                }
-            }
-        }
-        Ok(size_bytes)
     }
 }
 

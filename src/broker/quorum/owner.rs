@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::cleaning;
 use super::handle::{Completion, Message, Operation, QuorumDescription};
 use super::snapshot_files::SnapshotFiles;
 use super::{BrokerOptions, QuorumError};
@@ -29,7 +30,7 @@ use crate::raft::control::{control_batch, data_batch};
 use crate::raft::engine::{Command, Engine, Event, LogEnd};
 use crate::raft::log::RaftLog;
 use crate::raft::quorum_state::QuorumState;
-use crate::raft::snapshot::{Snapshot, SnapshotId, SnapshotPolicy, StoredSnapshot};
+use crate::raft::snapshot::{Snapshot, SnapshotId, SnapshotPolicy};
 use crate::storage::fs;
 
 /// A batch of one operation is at most this large, as Raft's batches are.
@@ -260,7 +261,7 @@ impl Owner {
         }
         if now >= self.next_cleaning_ms {
             self.next_cleaning_ms = now + CLEANING_INTERVAL_MS;
-            self.clean()?;
+            cleaning::clean(&self.policy, &self.snapshots, self.log.as_mut(), self.clock.now_ms())?;
         }
         self.commit()?;
         if self.policy.is_due(self.bytes_since_snapshot, now.saturating_sub(self.last_snapshot_ms)) {
@@ -450,26 +451,6 @@ impl Owner {
         tracing::info!(end_offset = id.end_offset, epoch = id.epoch, bytes = content.len(), "wrote a metadata snapshot");
         self.bytes_since_snapshot = 0;
         self.last_snapshot_ms = self.clock.monotonic_ms();
-        Ok(())
-    }
-
-    /// Deletes what the policy does not keep, and the log before the oldest snapshot that is left.
-    fn clean(&mut self) -> Result<(), QuorumError> {
-        let snapshots = self.snapshots.list()?;
-        let mut stored = Vec::new();
-        for (id, size_bytes) in snapshots {
-            // The age of a snapshot is looked at only where there is another one to fall back on.
-            let last_timestamp_ms = self.snapshots.read(id)?.last_contained_log_timestamp_ms;
-            stored.push(StoredSnapshot { id, size_bytes, last_timestamp_ms });
-        }
-        let deleted = self.policy.to_delete(&stored, self.log.size_bytes(), self.clock.now_ms());
-        for id in &deleted {
-            self.snapshots.delete(*id)?;
-        }
-        let oldest = stored.iter().map(|snapshot| snapshot.id).find(|id| !deleted.contains(id));
-        if let Some(oldest) = oldest.filter(|oldest| oldest.end_offset > self.log.start_offset()) {
-            self.log.delete_before(oldest.end_offset)?;
-        }
         Ok(())
     }
 }

@@ -27,22 +27,28 @@ pub enum SnapshotFileError {
 }
 
 impl SnapshotFiles {
-    /// The snapshots in the directory of the metadata log. Files that a crash left half done are removed.
-    pub(super) fn open(dir: PathBuf) -> Result<SnapshotFiles, StorageError> {
-        if fs::is_dir(&dir) {
-            for path in fs::list(&dir)? {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                if name.ends_with(".checkpoint.part") || name.ends_with(".checkpoint.deleted") {
-                    fs::remove_file(&path)?;
-                }
+    /// The snapshots in the directory of the metadata log, which need not be there yet.
+    pub(super) fn new(dir: PathBuf) -> SnapshotFiles {
+        SnapshotFiles { dir }
+    }
+
+    /// Removes the files that a crash left half done.
+    pub(super) fn remove_unfinished(&self) -> Result<(), StorageError> {
+        for path in fs::list(&self.dir)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(".checkpoint.part") || name.ends_with(".checkpoint.deleted") {
+                fs::remove_file(&path)?;
             }
         }
-        Ok(SnapshotFiles { dir })
+        Ok(())
     }
 
     /// All snapshots, oldest first, with the sizes of their files.
     pub(super) fn list(&self) -> Result<Vec<(SnapshotId, u64)>, StorageError> {
         let mut snapshots = Vec::new();
+        if !fs::is_dir(&self.dir) {
+            return Ok(snapshots);
+        }
         for path in fs::list(&self.dir)? {
             let id = path.file_name().and_then(|name| name.to_str()).and_then(SnapshotId::from_file_name);
             if let (Some(id), Some(size)) = (id, fs::size(&path)?) {
@@ -55,6 +61,11 @@ impl SnapshotFiles {
 
     pub(super) fn read(&self, id: SnapshotId) -> Result<Snapshot, SnapshotFileError> {
         read_snapshot(&self.dir.join(id.file_name()))
+    }
+
+    /// The time of the last record that a snapshot covers, ms.
+    pub(super) fn last_contained_log_timestamp_ms(&self, id: SnapshotId) -> Result<i64, SnapshotFileError> {
+        Ok(self.read(id)?.last_contained_log_timestamp_ms)
     }
 
     /// Writes a snapshot; durable on return.

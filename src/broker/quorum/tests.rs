@@ -60,6 +60,7 @@ impl Node {
             auto_leader_rebalance: true,
             unclean_election_interval_ms: 300_000,
             snapshot_policy: policy,
+            log_config: MetadataLogConfig::default(),
         })?;
         let broker = BrokerOptions {
             cluster_id: quorum.cluster_id().to_owned(),
@@ -160,7 +161,7 @@ async fn snapshots_replace_the_log() {
     let request = DeleteTopicsRequest { topic_names: vec!["topic-3".to_owned()], ..Default::default() };
     node.handle.delete_topics(request).await;
     node.handle.close().await;
-    let files = SnapshotFiles::open(dir.path().join(METADATA_DIR)).expect("opened");
+    let files = SnapshotFiles::new(dir.path().join(METADATA_DIR));
     let snapshots = files.list().expect("listed");
     assert!(snapshots.len() > 2, "{snapshots:?}");
 

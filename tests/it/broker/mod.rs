@@ -8,6 +8,7 @@ mod log_dirs;
 mod log_format;
 mod metrics;
 mod quotas;
+mod refusals;
 mod restart;
 mod start;
 pub(crate) mod transactions;
