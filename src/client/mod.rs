@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod cluster;
+mod committed;
 pub mod config;
 pub mod conn;
 pub mod consumer;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::{Admin, Results, all_failed, authorized_operations, spread};
+use crate::client::committed::{OffsetAndMetadata, offset_commit_topics};
 use crate::client::error::{ApiError, ClientError};
 use crate::client::metadata::Broker;
 use crate::common::topic_partition::{TopicPartition, by_topic};
@@ -15,7 +16,6 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::consumer_group_describe_response::{self, Assignment};
 use crate::protocol::messages::describe_groups_response;
 use crate::protocol::messages::leave_group_request::MemberIdentity;
-use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use crate::protocol::messages::{
@@ -151,14 +151,6 @@ pub struct ClassicMemberDescription {
     pub host: String,
     pub metadata: Bytes,
     pub assignment: Bytes,
-}
-
-/// A committed offset.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OffsetAndMetadata {
-    pub offset: i64,
-    pub leader_epoch: Option<i32>,
-    pub metadata: String,
 }
 
 /// A member to remove, by either of its names.
@@ -505,21 +497,10 @@ impl Admin {
         offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
     ) -> Results<TopicPartition, ()> {
         let build = |connection: &crate::client::conn::Connection| {
-            let topics = by_topic(offsets.iter().map(|(partition, offset)| {
-                let entry = OffsetCommitRequestPartition {
-                    partition_index: partition.partition,
-                    committed_offset: offset.offset,
-                    committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
-                    committed_metadata: Some(offset.metadata.clone()),
-                    ..Default::default()
-                };
-                (partition.topic.clone(), entry)
-            }));
-            let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() });
             let request = OffsetCommitRequest {
                 group_id: group.to_owned(),
                 generation_id_or_member_epoch: -1,
-                topics: topics.collect(),
+                topics: offset_commit_topics(offsets),
                 ..Default::default()
             };
             Ok((request, connection.version_up_to::<OffsetCommitRequest>(9)?))

@@ -23,6 +23,7 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::future::Future;
 
+pub use super::committed::OffsetAndMetadata;
 pub use cluster::{ClusterDescription, DescribedBroker, LogDirDescription, ReplicaInfo};
 pub use configs::{
     AlterConfigOp, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ConfigSynonym, ConfigType,
@@ -31,7 +32,7 @@ pub use elections::ElectionType;
 pub use features::{FeatureMetadata, FeatureUpdate, FeatureVersions, UpgradeType};
 pub use groups::{
     ClassicGroupDescription, ClassicMemberDescription, ConsumerGroupDescription, GroupListing, GroupState, GroupType, ListGroupsFilter,
-    ListedGroups, MemberDescription, MemberToRemove, OffsetAndMetadata,
+    ListedGroups, MemberDescription, MemberToRemove,
 };
 pub use log_dirs::{ReplicaLogDirInfo, TopicPartitionReplica};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec, ProducerState};

@@ -33,6 +33,7 @@ use self::fetched::Reading;
 use self::state::{State, Subscription};
 use super::admin::{Admin, IsolationLevel, ListedOffset, OffsetSpec, Results};
 use super::cluster::{AutoCreate, Cluster, Topics};
+pub use super::committed::OffsetAndMetadata;
 use super::config::{ClientConfig, ConfigError};
 use super::error::ClientError;
 use super::metadata::TopicMetadata;
@@ -56,22 +57,6 @@ pub struct ConsumerRecord {
     pub value: Option<Bytes>,
     /// In their order, with duplicates.
     pub headers: Vec<RecordHeader>,
-}
-
-/// A position, as it is committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetAndMetadata {
-    /// The next record to read.
-    pub offset: i64,
-    /// Of the record before it.
-    pub leader_epoch: Option<i32>,
-    pub metadata: String,
-}
-
-impl From<i64> for OffsetAndMetadata {
-    fn from(offset: i64) -> OffsetAndMetadata {
-        OffsetAndMetadata { offset, leader_epoch: None, metadata: String::new() }
-    }
 }
 
 /// Who commits offsets as part of a transaction: what a producer tells the group's coordinator (KIP-447).

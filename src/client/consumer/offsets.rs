@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::{ConsumerError, OffsetAndMetadata, Shared};
 use crate::client::cluster::CoordinatorKind;
+use crate::client::committed::offset_commit_topics;
 use crate::client::error::{ApiError, ClientError};
 use crate::client::pool::Use;
 use crate::client::retry::Attempts;
-use crate::common::topic_partition::{TopicPartition, by_topic};
+use crate::common::topic_partition::TopicPartition;
 use crate::protocol::error_code::ErrorCode;
-use crate::protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use crate::protocol::messages::{OffsetCommitRequest, OffsetFetchRequest};
 
@@ -57,25 +57,13 @@ async fn commit_once(shared: &Shared, group: &str, offsets: &BTreeMap<TopicParti
             false => None,
         }
     };
-    let topics = by_topic(offsets.iter().map(|(partition, offset)| {
-        let entry = OffsetCommitRequestPartition {
-            partition_index: partition.partition,
-            committed_offset: offset.offset,
-            committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
-            committed_metadata: Some(offset.metadata.clone()),
-            ..Default::default()
-        };
-        (&partition.topic, entry)
-    }));
-    let topics =
-        topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic { name: name.clone(), partitions, ..Default::default() });
     let version = connection.version_up_to::<OffsetCommitRequest>(LAST_BY_NAME).map_err(ClientError::from)?;
     let request = OffsetCommitRequest {
         group_id: group.to_owned(),
         generation_id_or_member_epoch: member.as_ref().map_or(-1, |member| member.generation),
         member_id: member.as_ref().map(|member| member.id.clone()).unwrap_or_default(),
         group_instance_id: member.as_ref().and(shared.settings.group_instance_id.clone()),
-        topics: topics.collect(),
+        topics: offset_commit_topics(offsets),
         ..Default::default()
     };
     let response = connection.send_at(&request, version).await.map_err(ClientError::from)?;
