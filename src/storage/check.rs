@@ -21,7 +21,7 @@ use super::errors::StorageError;
 use super::fs;
 use super::inspect::{InspectError, LogBatch, LogBatches, LogFile, OffsetIndexFile, TimeIndexFile, TxnIndexFile, snapshot_producers};
 use super::log::{Log, LogOptions, parse_topic_partition_name};
-use super::log_dirs::CLUSTER_METADATA_DIR;
+use super::log_dirs::{CLUSTER_METADATA_DIR, stray_name};
 use super::meta_properties::{META_PROPERTIES, MetaProperties};
 use super::partition_metadata::{self, PARTITION_METADATA};
 use super::segment::{INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, end_txn_marker, segment_path};
@@ -49,6 +49,8 @@ pub enum Repair {
         last_offset: Option<i64>,
         bytes: u64,
     },
+    /// A broker renames the directory of a replica that the cluster does not have to `…-stray`.
+    SetAside,
     /// Nothing: it does not look at this, or cannot help.
     None,
 }
@@ -611,6 +613,13 @@ pub fn repair(log: &CheckedLog) -> Result<(), StorageError> {
     let log = Log::open(options)?;
     log.flush()?;
     log.close()
+}
+
+/// Does what a broker does at its start with a replica that the cluster does not have. Gives the new name.
+pub fn set_aside(log: &CheckedLog) -> Result<PathBuf, StorageError> {
+    let aside = log.dir.with_file_name(stray_name(&log.topic_partition));
+    fs::rename(&log.dir, &aside)?;
+    Ok(aside)
 }
 
 /// Begins the checkpoints of a log directory anew that cannot be read.

@@ -35,6 +35,7 @@ pub use cleaning::CleanerMetrics;
 use cleaning::Cleaners;
 pub use moves::{FutureReplica, MoveError};
 use partitions::set_aside_name;
+pub(super) use partitions::stray_name;
 
 /// The metadata log's directory, which is not one of the partitions here.
 pub const CLUSTER_METADATA_DIR: &str = "__cluster_metadata-0";
@@ -296,7 +297,7 @@ impl LogDirs {
                         logs.insert(topic_partition.clone(), std::mem::replace(&mut loaded, other));
                     }
                     drop(logs);
-                    let path = self.dirs[loaded.dir].path.join(set_aside_name(topic_partition, STRAY_DIR_SUFFIX));
+                    let path = self.dirs[loaded.dir].path.join(stray_name(topic_partition));
                     let from = loaded.log.dir();
                     tracing::error!(%topic_partition, path = %from.display(), "the partition is in two log directories; setting one aside");
                     loaded.log.mark_closed(path.clone());

@@ -142,6 +142,11 @@ impl LogDirs {
     }
 }
 
+/// The name under which the log of a partition that the cluster does not have is set aside; another one each time.
+pub(in crate::storage) fn stray_name(topic_partition: &TopicPartition) -> String {
+    set_aside_name(topic_partition, STRAY_DIR_SUFFIX)
+}
+
 /// `<topic>-<partition>.<32 hex digits><suffix>`, the topic cut so that it fits a file name.
 pub(super) fn set_aside_name(topic_partition: &TopicPartition, suffix: &str) -> String {
     let mut random = Random::from_entropy();

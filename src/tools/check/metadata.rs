@@ -133,6 +133,6 @@ impl Metadata<'_> {
             }
             Some(_) => return,
         };
-        self.findings.push(Finding { path: log.dir.clone(), position: None, problem, repair: Repair::None });
+        self.findings.push(Finding { path: log.dir.clone(), position: None, problem, repair: Repair::SetAside });
     }
 }

@@ -24,7 +24,7 @@ use super::args::{self, Options, flag, with_general_args};
 use super::exit::{Exit, Failure, Usage};
 use super::output::{Format, print_json};
 use super::session::Session;
-use crate::storage::check::{CheckedLog, Checker, Counts, Finding, Repair, repair, repair_checkpoints};
+use crate::storage::check::{CheckedLog, Checker, Counts, Finding, Repair, repair, repair_checkpoints, set_aside};
 use crate::storage::fs;
 use crate::storage::log_dirs::CLUSTER_METADATA_DIR;
 
@@ -73,6 +73,11 @@ pub(super) fn run(session: &mut Session, words: &[OsString]) -> anyhow::Result<E
         }
         for log in report.logs.iter().filter(|log| log.repairable > 0) {
             repair(log).with_context(|| format!("cannot repair {}", log.dir.display()))?;
+        }
+        let is_stray = |log: &CheckedLog| first.iter().any(|it| it.repair == Repair::SetAside && it.path == log.dir);
+        for log in report.logs.iter().filter(|log| is_stray(log)) {
+            let aside = set_aside(log)?;
+            session.warn(format_args!("{} is {} now", log.dir.display(), aside.display()));
         }
         report = look(session, &directories)?;
         print(session, &report, Some(&first))?;
@@ -159,6 +164,7 @@ fn outcome(repair: &Repair) -> String {
             };
             format!("recovery: the log is cut here, {lost} ({bytes} bytes) would be lost")
         }
+        Repair::SetAside => "recovery: the directory is renamed to …-stray, nothing in it is lost".to_owned(),
         Repair::None => "recovery leaves it as it is".to_owned(),
     }
 }
@@ -169,6 +175,7 @@ fn finding_json(finding: &Finding) -> Value {
         Repair::Cut { first_offset, last_offset, bytes } => {
             ("cut".into(), json!({"firstOffset": first_offset, "lastOffset": last_offset, "bytes": bytes}))
         }
+        Repair::SetAside => ("stray".into(), Value::Null),
         Repair::None => (Value::Null, Value::Null),
     };
     json!({"file": finding.path, "position": finding.position, "problem": finding.problem, "repair": repair, "lost": lost})

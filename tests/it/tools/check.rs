@@ -151,12 +151,20 @@ async fn logs_are_held_against_the_metadata() {
     damage(&data.join("t-0/partition.metadata"), |content| *content = b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ".to_vec());
     let (said, is_well) = check(&data, "").await;
     for part in [
-        "DIR/gone-0: the metadata knows no topic of this name; recovery leaves it as it is\n",
+        "DIR/gone-0: the metadata knows no topic of this name; recovery: the directory is renamed to …-stray, nothing in it is lost\n",
         "DIR/t-7: the metadata's topic has 1 partitions only; ",
         "DIR/t-0: it belongs to a topic of the same name that is gone: the metadata's has the id ",
         "DIR/t-7/partition.metadata: the topic's id is ",
     ] {
         assert!(!is_well && said.contains(part), "{part}\nis not in\n{said}");
+    }
+    let (said, _) = check(&data, " --repair").await;
+    assert!(said.contains("after the repair there is still\nDIR/recovery-point-offset-checkpoint: t-0 has no directory\n"), "{said}");
+    let names: Vec<String> =
+        fs::read_dir(&data).expect("readable").map(|it| it.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    for name in ["gone-0", "t-0", "t-7"] {
+        assert!(names.iter().any(|it| it.starts_with(&format!("{name}.")) && it.ends_with("-stray")), "{name}: {names:?}");
+        assert!(!names.contains(&name.to_owned()), "{names:?}");
     }
 }
 
