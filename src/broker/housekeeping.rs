@@ -36,6 +36,7 @@ pub(super) fn start(config: &BrokerConfig, broker: &Arc<Broker>) -> JoinSet<()> 
     let initial = config.log_initial_task_delay_ms;
     every(SWEEP_INTERVAL_MS, SWEEP_INTERVAL_MS, |broker| {
         broker.replicas.take_failed_logs_offline();
+        broker.replicas.open_missing_logs();
         broker.replicas.log_dirs().remove_deleted();
     });
     every(initial, config.log_retention_check_interval_ms, |broker| {

@@ -275,7 +275,7 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<()> {
         _ = interrupt.recv() => bail!("interrupted again: stopped without a clean shutdown"),
     }
     match failure {
-        Some(reason) => bail!("the controller failed: {reason}"),
+        Some(reason) => bail!(reason),
         None => Ok(()),
     }
 }

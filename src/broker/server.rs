@@ -42,6 +42,8 @@ use crate::raft::voters::VoterEndpoint;
 use crate::replication::replicas::Replicas;
 use crate::storage::log_dirs::{LogDirs, LogDirsOptions, OpenError};
 
+/// How soon it is noticed that no log directory is left to work with.
+const LOG_DIRS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long an end waits for work on the logs that has begun.
 const HOUSEKEEPING_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,6 +127,9 @@ pub enum StartError {
     LogDirs(#[from] OpenError),
     #[error(transparent)]
     Quorum(#[from] QuorumError),
+    /// No log directory is left to work with.
+    #[error("{0}")]
+    LogDirsFailed(String),
 }
 
 fn in_words(error: &io::Error) -> String {
@@ -193,6 +198,9 @@ impl Server {
         let image = quorum.image();
         dynamic_config.update(image);
         log_dirs.load(&|topic| dynamic_config.log_config(image, topic));
+        if let Some(reason) = log_dirs.fatal_failure(&config.metadata_log_dir) {
+            return Err(StartError::LogDirsFailed(reason));
+        }
 
         let bound = bind(&config).await?;
         let metrics_listeners = bind_metrics(&config).await?;
@@ -298,7 +306,20 @@ impl Server {
 
     /// Returns, with the reason, when the node cannot go on and must be shut down.
     pub async fn failed(&self) -> String {
-        self.broker.controller.failed().await
+        tokio::select! {
+            reason = self.broker.controller.failed() => format!("the controller failed: {reason}"),
+            reason = self.log_dirs_failed() => reason,
+        }
+    }
+
+    async fn log_dirs_failed(&self) -> String {
+        let (log_dirs, config) = (self.broker.replicas.log_dirs(), self.broker.config());
+        loop {
+            if let Some(reason) = log_dirs.fatal_failure(&config.metadata_log_dir) {
+                return reason;
+            }
+            tokio::time::sleep(LOG_DIRS_CHECK_INTERVAL).await;
+        }
     }
 
     /// Ends everything in order. Requests that wait are given up; what was acknowledged is on disk when this returns.

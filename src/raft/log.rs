@@ -5,10 +5,16 @@ use bytes::Bytes;
 use super::voters::ReplicaKey;
 use crate::protocol::messages::{BeginQuorumEpochRequest, EndQuorumEpochRequest, FetchRequest, VoteRequest};
 
-/// The metadata log's failure; fatal to the node that owns the log.
+/// The metadata log's failure.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct RaftLogError(pub String);
+pub enum RaftLogError {
+    /// Fatal to the node that owns the log.
+    #[error("{0}")]
+    Failed(String),
+    /// There was no space to append; the log is as it was.
+    #[error("{0}")]
+    Full(String),
+}
 
 /// The replicated log on this node. Whole batches go in and come out; offsets and epochs are in them.
 pub trait RaftLog {
@@ -88,12 +94,12 @@ impl RaftLog for MemoryLog {
         let bytes = Bytes::copy_from_slice(batches);
         let mut position = 0;
         for batch in super::control::read_batches(&bytes) {
-            let batch = batch.map_err(|error| RaftLogError(error.to_string()))?;
+            let batch = batch.map_err(|error| RaftLogError::Failed(error.to_string()))?;
             if batch.base_offset != self.end_offset() {
-                return Err(RaftLogError(format!("batch at {} appended at {}", batch.base_offset, self.end_offset())));
+                return Err(RaftLogError::Failed(format!("batch at {} appended at {}", batch.base_offset, self.end_offset())));
             }
             if batch.epoch < self.last_epoch() {
-                return Err(RaftLogError(format!("epoch {} after epoch {}", batch.epoch, self.last_epoch())));
+                return Err(RaftLogError::Failed(format!("epoch {} after epoch {}", batch.epoch, self.last_epoch())));
             }
             let raw = bytes.slice(position..position + batch.size_bytes);
             position += batch.size_bytes;

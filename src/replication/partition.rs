@@ -292,6 +292,20 @@ impl Partition {
         self.waiters.wake_all();
     }
 
+    /// Gives a partition without a log this one.
+    pub fn set_online(&self, log: Arc<Log>) {
+        let failed = {
+            let mut state = self.state_mut();
+            if state.log.is_some() {
+                return;
+            }
+            state.log = Some(log);
+            state.begin_epoch(self.broker_id)
+        };
+        self.note(failed);
+        self.waiters.wake_all();
+    }
+
     /// Puts the log that `replace` gives, if it does, in the place of the present one. Nobody appends meanwhile.
     pub fn replace_log<E>(&self, replace: impl FnOnce() -> Result<Option<Arc<Log>>, E>) -> Result<bool, E> {
         let replaced = {
@@ -320,8 +334,11 @@ impl Partition {
         }
     }
 
-    /// The file system refused; the log's directory is offline by now, and so is this partition.
+    /// The file system refused; the log's directory is offline by now, and so is this partition. Unless there was only no space.
     fn log_failed(&self, error: &StorageError) {
+        if error.is_full() && self.log().is_ok_and(|log| log.is_online()) {
+            return;
+        }
         if self.state_mut().log.take().is_some() {
             tracing::error!("{}: {error}; the partition is offline", self.topic_partition);
             self.waiters.wake_all();

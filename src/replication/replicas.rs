@@ -96,6 +96,28 @@ impl Replicas {
         }
     }
 
+    /// Tries again to create the logs that could not be when their partitions came, for want of space. Call it every second or so.
+    pub fn open_missing_logs(&self) {
+        let missing = self.partitions().into_iter().filter(|partition| partition.log().is_err());
+        for partition in missing {
+            let (topic_partition, registration) = (partition.topic_partition(), partition.registration());
+            let assigned = assigned_directory(&registration, self.broker_id);
+            if !self.log_dirs.can_create(topic_partition, assigned) {
+                continue;
+            }
+            let image = self.image();
+            let config = (self.log_configs)(&image, &topic_partition.topic);
+            let Ok(log) = self.log_dirs.create(topic_partition, partition.topic_id(), assigned, config) else { continue };
+            let is_wanted = self.partition(&topic_partition.topic, topic_partition.partition).is_ok_and(|it| Arc::ptr_eq(&it, &partition));
+            if is_wanted {
+                info!("{topic_partition} has a log now");
+                partition.set_online(log);
+            } else if let Err(failure) = self.log_dirs.delete(topic_partition) {
+                error!("the log of {topic_partition} could not be deleted: {failure}");
+            }
+        }
+    }
+
     /// Creates or updates one partition.
     fn apply(&self, topic: &TopicImage, index: i32, registration: &Arc<PartitionRegistration>, image: &MetadataImage) {
         if !registration.replicas.contains(&self.broker_id) {
@@ -131,7 +153,7 @@ impl Replicas {
         registration: &PartitionRegistration,
         image: &MetadataImage,
     ) -> Option<Arc<Log>> {
-        let assigned = registration.directory(self.broker_id).filter(|&id| !directory::is_reserved(id));
+        let assigned = assigned_directory(registration, self.broker_id);
         let assigned_offline = assigned.is_some_and(|id| self.log_dirs.directories().iter().any(|dir| dir.id == id && !dir.online));
         if assigned_offline {
             warn!("{topic_partition} is offline with its log directory");
@@ -195,6 +217,11 @@ impl Replicas {
             }
         }
     }
+}
+
+/// The directory that the cluster's metadata names.
+fn assigned_directory(registration: &PartitionRegistration, broker_id: i32) -> Option<Uuid> {
+    registration.directory(broker_id).filter(|&id| !directory::is_reserved(id))
 }
 
 impl Publisher for Replicas {

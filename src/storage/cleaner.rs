@@ -258,7 +258,8 @@ impl Cleaner<'_> {
             .map(|(id, (producer_epoch, offset))| (id, LastRecord { producer_epoch, data_offset: (offset >= 0).then_some(offset) }))
             .collect();
         remove_left_over(&dir, base_offset)?;
-        let cleaned = Segment::open(&dir, base_offset, &log.config(), self.clock.now_ms(), true, CLEANED_SUFFIX)?;
+        let cleaned = Segment::open(&dir, base_offset, &log.config(), self.clock.now_ms(), true, CLEANED_SUFFIX)
+            .map_err(|error| self.give_up(&dir, base_offset, error.into()))?;
         let written = self.write_group(log, group, survivors, &cleaned).and_then(|()| {
             fs::set_modified_ms(cleaned.path(), fs::modified_ms(last.path())?)?;
             Ok(log.replace_segments(group, &cleaned, truncations)?)
@@ -267,7 +268,7 @@ impl Cleaner<'_> {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.give_up(&dir, base_offset, CleanError::Aborted)),
             // After a failed file operation the directory is offline; loading it tidies up.
-            Err(CleanError::Storage(error)) if !self.is_aborted(log) => Err(CleanError::Storage(error)),
+            Err(CleanError::Storage(error)) if !error.is_full() && !self.is_aborted(log) => Err(CleanError::Storage(error)),
             Err(error) => Err(self.give_up(&dir, base_offset, error)),
         }
     }

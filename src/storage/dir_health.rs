@@ -1,6 +1,10 @@
 //! Is a log directory still usable? Source: `LogDirFailureChannel`.
 //!
 //! Invariant: the first I/O error takes the directory offline for good; a restart tries again.
+//!
+//! Differs: a full disk takes no directory offline where what could not be written can be left unwritten: appends are refused
+//! (KAFKA_STORAGE_ERROR, which clients try again), reads are served, and once there is space appends succeed again. Kafka takes the
+//! directory offline, and ends when it was the last one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +15,8 @@ use super::errors::StorageError;
 #[derive(Debug, Default)]
 pub struct DirHealth {
     offline: AtomicBool,
+    /// The last write found no space.
+    full: AtomicBool,
     error: Mutex<Option<StorageError>>,
 }
 
@@ -35,6 +41,27 @@ impl DirHealth {
             self.fail(error);
         }
         result
+    }
+
+    /// As [`DirHealth::note`], of something that leaves all as it was when there is no space for it.
+    pub fn note_unless_full<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        match &result {
+            Err(error) if error.is_full() => {
+                if !self.full.swap(true, Ordering::AcqRel) {
+                    tracing::error!(%error, "the disk is full: what needs space is refused until there is some");
+                }
+            }
+            Err(error) => self.fail(error),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    /// An append has succeeded.
+    pub fn has_space(&self) {
+        if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::AcqRel) {
+            tracing::info!("there is space on the disk again");
+        }
     }
 
     /// Takes the directory offline.

@@ -122,7 +122,10 @@ impl<const SIZE: usize> EntryFile<SIZE> {
 
     pub(super) fn push(&mut self, entry: [u8; SIZE]) -> Result<(), StorageError> {
         self.cache.push(entry);
-        if self.len() - self.written >= WRITE_AT { self.write_out() } else { Ok(()) }
+        match self.len() - self.written >= WRITE_AT {
+            true => self.write_out_if_there_is_space(),
+            false => Ok(()),
+        }
     }
 
     /// Keeps the first `len` entries.
@@ -149,6 +152,14 @@ impl<const SIZE: usize> EntryFile<SIZE> {
         (self.written, self.cached_from) = (0, 0);
         self.cache.clear();
         Ok(())
+    }
+
+    /// As [`EntryFile::write_out`], but what there is no space for stays in memory.
+    pub(super) fn write_out_if_there_is_space(&mut self) -> Result<(), StorageError> {
+        match self.write_out() {
+            Err(error) if error.is_full() => Ok(()),
+            written => written,
+        }
     }
 
     /// Writes what is only in memory, without syncing.

@@ -118,7 +118,14 @@ impl LeaderEpochs {
         }
         self.entries.drain(..begun - 1);
         self.entries[0].1 = start_offset;
-        self.write()
+        match self.write() {
+            // Loading drops them again, so that it can wait: what makes space on a disk must not need any.
+            Err(error) if error.is_full() => {
+                self.is_unwritten = true;
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     pub(super) fn clear(&mut self) -> Result<(), StorageError> {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A failed file operation: which file and why. It has already taken the file's log directory offline when this is seen.
+/// A failed file operation: which file and why. It has already taken the file's log directory offline when this is seen, unless there was
+/// no space ([`StorageError::is_full`]).
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{path}: {reason}", path = path.display())]
 pub struct StorageError {
@@ -15,6 +16,12 @@ pub struct StorageError {
 impl StorageError {
     pub fn new(path: impl Into<PathBuf>, reason: std::io::Error) -> StorageError {
         StorageError { path: path.into(), reason: Arc::new(reason) }
+    }
+
+    /// There was no space. Unlike every other error this one says nothing about the disk's health, and what was to be written may be
+    /// written later. Of a sync it is never said: what a failed sync leaves, nobody knows.
+    pub fn is_full(&self) -> bool {
+        matches!(self.reason.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
     }
 }
 

@@ -19,6 +19,17 @@ fn failed<'a>(path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
     move |source| StorageError::new(path, source)
 }
 
+/// As [`failed`], of a sync. The system tells of what it could not write once, and whoever asks again is told that all is well, so that
+/// even "no space left" is an error to give up at.
+fn unsynced<'a>(path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
+    move |source| StorageError::new(path, io::Error::other(source))
+}
+
+/// As `faults::check`, of a sync.
+fn check_sync(path: &Path) -> Result<(), StorageError> {
+    faults::check(path).map_err(|error| unsynced(path)(io::Error::other(error.reason)))
+}
+
 /// The whole content of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
     faults::check(path)?;
@@ -38,7 +49,7 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
 /// Replaces the file's content so that a crash leaves the old or the new one.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     let tmp = with_suffix(path, ".tmp");
-    write_synced(&tmp, content)?;
+    write_synced(&tmp, content).inspect_err(|_| drop(remove_file(&tmp)))?;
     rename(&tmp, path)
 }
 
@@ -47,7 +58,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StorageError>
 pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)], written: &[PathBuf]) -> Result<(), StorageError> {
     let tmp: Vec<PathBuf> = files.iter().map(|(path, _)| with_suffix(path, ".tmp")).collect();
     for ((_, content), tmp) in files.iter().zip(&tmp) {
-        write(tmp, content)?;
+        write(tmp, content).inspect_err(|_| drop(remove_file(tmp)))?;
     }
     sync_together(&tmp.iter().chain(written).collect::<Vec<_>>())?;
     let mut dirs: Vec<&Path> = Vec::new();
@@ -65,7 +76,7 @@ pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)], written: &[PathBuf]) -
 pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
     const THREADS: usize = 8;
     for path in paths {
-        faults::check(path.as_ref())?;
+        check_sync(path.as_ref())?;
     }
     let (sender, results) = mpsc::channel();
     let paths: Arc<[PathBuf]> = paths.iter().map(|path| path.as_ref().to_owned()).collect();
@@ -90,21 +101,23 @@ pub fn sync_together(paths: &[impl AsRef<Path>]) -> Result<(), StorageError> {
 
 /// Syncs everything in the file system that holds `path`: better than syncing very many files in it one by one.
 pub fn sync_file_system(path: &Path) -> Result<(), StorageError> {
-    faults::check(path)?;
+    check_sync(path)?;
     let dir = File::open(path).map_err(failed(path))?;
-    rustix::fs::syncfs(&dir).map_err(|error| StorageError::new(path, error.into()))
+    rustix::fs::syncfs(&dir).map_err(|error| unsynced(path)(error.into()))
 }
 
 /// Writes a file that its reader checks, without syncing; [`sync_path`] follows.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::check(path)?;
     faults::will_write(path);
-    fs::write(path, content).map_err(failed(path))
+    let granted = faults::grant(content.len());
+    fs::write(path, &content[..granted]).map_err(failed(path))?;
+    if granted == content.len() { Ok(()) } else { Err(StorageError::new(path, ErrorKind::StorageFull.into())) }
 }
 
 /// Syncs a file by name; it is no error when it is gone.
 pub fn sync_path(path: &Path) -> Result<(), StorageError> {
-    faults::check(path)?;
+    check_sync(path)?;
     sync_unless_gone(path)
 }
 
@@ -112,7 +125,7 @@ fn sync_unless_gone(path: &Path) -> Result<(), StorageError> {
     match File::open(path).and_then(|file| file.sync_all()) {
         Ok(()) => faults::has_synced(path),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(StorageError::new(path, error)),
+        Err(error) => return Err(unsynced(path)(error)),
     }
     Ok(())
 }
@@ -141,8 +154,8 @@ pub fn rename_unsynced(from: &Path, to: &Path) -> Result<(), StorageError> {
 
 /// Syncs a directory: what was created, renamed or removed in it is then durable.
 pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
-    faults::check(dir)?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))?;
+    check_sync(dir)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(unsynced(dir))?;
     faults::has_synced(dir);
     Ok(())
 }
@@ -234,6 +247,9 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
 pub fn open_or_create(path: &Path) -> Result<File, StorageError> {
     faults::check(path)?;
     faults::will_create(path);
+    if faults::grant(1) == 0 && !path.exists() {
+        return Err(StorageError::new(path, ErrorKind::StorageFull.into()));
+    }
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))
 }
 
@@ -268,7 +284,9 @@ pub fn read_at(file: &File, path: &Path, buffer: &mut [u8], position: u64) -> Re
 pub fn write_at(file: &File, path: &Path, content: &[u8], position: u64) -> Result<(), StorageError> {
     faults::check(path)?;
     faults::will_write(path);
-    file.write_all_at(content, position).map_err(failed(path))
+    let granted = faults::grant(content.len());
+    file.write_all_at(&content[..granted], position).map_err(failed(path))?;
+    if granted == content.len() { Ok(()) } else { Err(StorageError::new(path, ErrorKind::StorageFull.into())) }
 }
 
 /// Writes `slices` one after the other at `position`: one system call where the system takes them all.
@@ -276,6 +294,12 @@ pub fn write_vectored_at(file: &File, path: &Path, mut slices: &mut [IoSlice<'_>
     const IOV_MAX: usize = 1024;
     faults::check(path)?;
     faults::will_write(path);
+    let wanted = slices.iter().map(|slice| slice.len()).sum();
+    if faults::grant(wanted) < wanted {
+        // A part of it reaches the disk, as it does of real ones.
+        let _ = file.write_all_at(&slices[0], position);
+        return Err(StorageError::new(path, ErrorKind::StorageFull.into()));
+    }
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         match rustix::io::pwritev(file, &slices[..slices.len().min(IOV_MAX)], position) {
@@ -299,8 +323,8 @@ pub fn set_len(file: &File, path: &Path, len: u64) -> Result<(), StorageError> {
 
 /// fsync of content and size.
 pub fn sync(file: &File, path: &Path) -> Result<(), StorageError> {
-    faults::check(path)?;
-    file.sync_data().map_err(failed(path))?;
+    check_sync(path)?;
+    file.sync_data().map_err(unsynced(path))?;
     faults::has_synced(path);
     Ok(())
 }
@@ -345,6 +369,11 @@ mod faults {
 
     #[inline(always)]
     pub(super) fn at_most(wanted: usize) -> usize {
+        wanted
+    }
+
+    #[inline(always)]
+    pub(super) fn grant(wanted: usize) -> usize {
         wanted
     }
 

@@ -139,7 +139,7 @@ impl Log {
     /// Opens or creates the log, recovering it when `had_clean_shutdown` is false.
     pub fn open(options: LogOptions) -> Result<Log, StorageError> {
         let opened = Log::open_inner(&options);
-        options.dir_health.note(opened)
+        options.dir_health.note_unless_full(opened)
     }
 
     fn open_inner(options: &LogOptions) -> Result<Log, StorageError> {
@@ -148,7 +148,9 @@ impl Log {
         let given_id = options.topic_id.filter(|_| found_id.is_none());
         if let Some(topic_id) = given_id {
             // At once, because Apache Kafka takes a partition without it for a stray one.
-            partition_metadata::write(&options.dir, topic_id)?;
+            let written = partition_metadata::write(&options.dir, topic_id);
+            // Without its id a partition is as good as none.
+            written.inspect_err(|_| drop(is_new.then(|| fs::remove_dir_all(&options.dir))))?;
         }
         let topic_id = found_id.or(given_id);
         let loaded = if is_new { loader::begin(options) } else { loader::load(options)? };
@@ -204,6 +206,16 @@ impl Log {
     /// Passes a result on; an error takes the directory offline, unless it is that the log is gone from there.
     fn note<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
         if self.closed.load(Ordering::Acquire) { result } else { self.dir_health.note(result) }
+    }
+
+    /// As [`Log::note`], of something that leaves the log as it was when there is no space for it.
+    fn note_unless_full<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        if self.closed.load(Ordering::Acquire) { result } else { self.dir_health.note_unless_full(result) }
+    }
+
+    /// Is the log's directory still in use?
+    pub fn is_online(&self) -> bool {
+        self.dir_health.is_online()
     }
 
     fn offsets(&self) -> MutexGuard<'_, Offsets> {
@@ -323,7 +335,7 @@ impl Log {
     pub fn roll(&self) -> Result<(), StorageError> {
         let mut writer = self.open_writer()?;
         let rolled = self.roll_at(&mut writer, &self.config(), self.log_end_offset());
-        self.note(rolled)
+        self.note_unless_full(rolled)
     }
 
     fn roll_at(&self, writer: &mut Writer, config: &LogConfig, expected_next_offset: i64) -> Result<(), StorageError> {
@@ -338,11 +350,13 @@ impl Log {
             // No flush comes back to it, and no recovery.
             active.flush()?;
         }
-        let segment = Arc::new(Segment::open(&self.dir(), base_offset, config, self.clock.now_ms(), true, "")?);
-        self.segments_mut().insert(base_offset, segment);
         // The snapshot that recovery of the new segment begins with.
         writer.producers.set_map_end_offset(base_offset);
-        writer.producers.take_snapshot(false)?;
+        let opened = writer.producers.take_snapshot(false).and_then(|_| {
+            let opened = Segment::open(&self.dir(), base_offset, config, self.clock.now_ms(), true, "");
+            opened.or_else(|error| Segment::remove_begun(&self.dir(), base_offset).and(Err(error)))
+        });
+        self.segments_mut().insert(base_offset, Arc::new(opened?));
         let mut offsets = self.offsets();
         offsets.log_end = OffsetMetadata { offset: log_end_offset, segment_base_offset: base_offset, position: 0 };
         if offsets.high_watermark.offset >= log_end_offset {

@@ -228,12 +228,24 @@ impl LogDirs {
         self.dirs.iter().find(|known| known.path == dir).map(|known| known.health.clone())
     }
 
+    /// Why the node cannot go on: the directory of its metadata has failed, or every directory.
+    pub fn fatal_failure(&self, metadata_dir: &Path) -> Option<String> {
+        let failed = |dir: &&Dir| !dir.health.is_online();
+        let reason = |dir: &Dir| dir.health.error().map_or_else(String::new, |error| format!(": {error}"));
+        if let Some(dir) = self.dirs.iter().filter(failed).find(|dir| dir.path == metadata_dir) {
+            return Some(format!("the metadata log directory {} has failed{}", dir.path.display(), reason(dir)));
+        }
+        let last = self.dirs.last().filter(|_| self.dirs.iter().all(|dir| failed(&dir)))?;
+        Some(format!("every log directory has failed, the last {}{}", last.path.display(), reason(last)))
+    }
+
     /// Loads every partition's log, in parallel. `config` gives a topic's config. A directory that fails goes offline.
     pub fn load(&self, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) {
         std::thread::scope(|scope| {
             for index in 0..self.dirs.len() {
                 scope.spawn(move || {
                     let dir = &self.dirs[index];
+                    // Here no space is an error like any other: what is loaded by half must not be written to.
                     if dir.health.check().is_ok() && dir.health.note(self.load_dir(index, config)).is_ok() {
                         dir.loaded.store(true, Ordering::Release);
                     }
@@ -379,48 +391,54 @@ impl LogDirs {
     pub fn checkpoint_offsets(&self) {
         // A failure has taken its directory offline.
         self.logs().iter().for_each(|log| drop(log.flush_rolled()));
-        for index in 0..self.dirs.len() {
-            self.checkpoint_dir_offsets(index);
-        }
+        // A failure has taken the directory offline, or there is no space and the next time may be better.
+        (0..self.dirs.len()).for_each(|index| drop(self.checkpoint_dir_offsets(index)));
     }
 
     /// `replication-offset-checkpoint` (`replica.high.watermark.checkpoint.interval.ms`, 5 s).
     pub fn checkpoint_high_watermarks(&self) {
-        for index in 0..self.dirs.len() {
-            self.checkpoint_dir_high_watermarks(index);
+        (0..self.dirs.len()).for_each(|index| drop(self.checkpoint_dir_high_watermarks(index)));
+    }
+
+    /// All checkpoints; those who are gone tell nothing any more, if there was space to say so.
+    fn checkpoint_dir(&self, index: usize) -> Result<(), StorageError> {
+        let gone = std::mem::take(&mut *self.dirs[index].gone());
+        let results = [self.checkpoint_dir_offsets(index), self.checkpoint_dir_high_watermarks(index), self.checkpoint_dir_cleaned(index)];
+        let written: Result<(), StorageError> = results.into_iter().collect();
+        if written.is_err() {
+            self.dirs[index].gone().extend(gone);
         }
+        written
     }
 
-    fn checkpoint_dir(&self, index: usize) {
-        self.dirs[index].gone().clear();
-        self.checkpoint_dir_offsets(index);
-        self.checkpoint_dir_high_watermarks(index);
-        self.checkpoint_dir_cleaned(index);
-    }
-
-    fn checkpoint_dir_offsets(&self, index: usize) {
+    fn checkpoint_dir_offsets(&self, index: usize) -> Result<(), StorageError> {
         let logs = self.logs_in(index);
-        self.write_checkpoint(index, RECOVERY_POINT_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.recovery_point())));
+        self.write_checkpoint(index, RECOVERY_POINT_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.recovery_point())))?;
         let moved = logs.iter().filter(|(_, log)| log.log_start_offset() > log.first_segment_base_offset());
-        self.write_checkpoint(index, LOG_START_OFFSET_CHECKPOINT, moved.map(|(tp, log)| (tp, log.log_start_offset())));
+        self.write_checkpoint(index, LOG_START_OFFSET_CHECKPOINT, moved.map(|(tp, log)| (tp, log.log_start_offset())))
     }
 
-    fn checkpoint_dir_high_watermarks(&self, index: usize) {
+    fn checkpoint_dir_high_watermarks(&self, index: usize) -> Result<(), StorageError> {
         let logs = self.logs_in(index);
-        self.write_checkpoint(index, HIGH_WATERMARK_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.high_watermark())));
+        self.write_checkpoint(index, HIGH_WATERMARK_CHECKPOINT, logs.iter().map(|(tp, log)| (tp, log.high_watermark())))
     }
 
     /// An idle node writes nothing: a checkpoint that would say the same is left as it is.
-    fn write_checkpoint<'a>(&self, index: usize, name: &'static str, offsets: impl Iterator<Item = (&'a TopicPartition, i64)>) {
+    fn write_checkpoint<'a>(
+        &self,
+        index: usize,
+        name: &'static str,
+        offsets: impl Iterator<Item = (&'a TopicPartition, i64)>,
+    ) -> Result<(), StorageError> {
         let dir = &self.dirs[index];
-        if !dir.health.is_online() {
-            return;
-        }
+        dir.health.check()?;
         let text = checkpoint::offsets_text(offsets);
         let mut written = dir.written_checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.get(name) != Some(&text) && dir.health.note(fs::write_atomically(&dir.path.join(name), text.as_bytes())).is_ok() {
+        if written.get(name) != Some(&text) {
+            dir.health.note_unless_full(fs::write_atomically(&dir.path.join(name), text.as_bytes()))?;
             written.insert(name, text);
         }
+        Ok(())
     }
 
     /// Clean stop: flushes and closes every log, writes the checkpoints and last the clean-shutdown file. Appends must have stopped.
@@ -454,8 +472,7 @@ impl LogDirs {
             }
             let was_loaded = dir.loaded.load(Ordering::Acquire);
             if closed.is_ok() && was_loaded {
-                self.checkpoint_dir(index);
-                if dir.health.is_online() {
+                if self.checkpoint_dir(index).is_ok() {
                     let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
                     let _ = dir.health.note(fs::write_atomically(&dir.path.join(CLEAN_SHUTDOWN_FILE), content.as_bytes()));
                 }

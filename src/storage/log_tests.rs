@@ -489,12 +489,12 @@ fn interrupted_swaps_are_finished_or_undone() {
 }
 
 #[test]
-fn a_full_disk_takes_the_directory_offline_and_loses_nothing_acknowledged() {
+fn an_io_error_takes_the_directory_offline_and_loses_nothing_acknowledged() {
     for failing in 0..12 {
         let fixture = Fixture::new(small_segments());
         let log = fixture.open();
         let mut acknowledged = 0;
-        fs::faults::fail_after(40 + failing);
+        fs::faults::fail_with(40 + failing, std::io::ErrorKind::Other);
         while acknowledged < 1000 {
             let batch = plain_batch(START_MS, &[&acknowledged.to_string()]);
             match log.append_as_leader(&batch, 0, AppendOrigin::Client) {

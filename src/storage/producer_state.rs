@@ -572,10 +572,13 @@ impl ProducerState {
         }
         let path = self.snapshot_path(self.map_end_offset);
         let content = snapshot_bytes(&self.producers);
-        if sync {
-            fs::write_synced(&path, &content)?;
-        } else {
-            fs::write(&path, &content)?;
+        let written = if sync { fs::write_synced(&path, &content) } else { fs::write(&path, &content) };
+        if let Err(error) = written {
+            // A part of it would be told from a whole one, but takes space.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        if !sync {
             self.unsynced_snapshots.push(path.clone());
         }
         self.snapshots.insert(self.map_end_offset);

@@ -220,6 +220,16 @@ impl Segment {
         }
     }
 
+    /// Removes the files that a failed [`Segment::open`] of a new segment has left: with records after its base offset in the segment
+    /// before, it would hide them from the next start.
+    pub(super) fn remove_begun(dir: &Path, base_offset: i64) -> Result<(), StorageError> {
+        let mut paths = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX].iter().map(|suffix| segment_path(dir, base_offset, suffix, ""));
+        // Not even for want of space may they stay.
+        paths
+            .try_for_each(|path| fs::remove_file(&path))
+            .map_err(|error| StorageError::new(error.path, std::io::Error::other(error.reason)))
+    }
+
     /// Opens the segment whose `.log` is there, or begins a new one. `second` is "" but for the cleaner.
     pub(super) fn open(
         dir: &Path,
@@ -311,6 +321,7 @@ impl Segment {
         let mut inner = self.inner();
         inner.offset_index.file.write_out()?;
         inner.time_index.file.write_out()?;
+        inner.txn_index.file.write_out()?;
         inner.offset_index.file.release();
         inner.time_index.file.release();
         inner.txn_index.file.release();
@@ -381,7 +392,7 @@ impl Segment {
         };
         if let Err(error) = written {
             // What was written of it must not look like a torn tail of something acknowledged; recovery would cut it anyway.
-            let _ = fs::set_len(&file, self.path(), start);
+            fs::set_len(&file, self.path(), start)?;
             return Err(error);
         }
         self.size.store(start + bytes as u64, Ordering::Release);
@@ -696,10 +707,11 @@ impl Segment {
         let max_timestamp = inner.max_timestamp()?;
         inner.time_index.maybe_append(max_timestamp)?;
         inner.offset_index.file.write_out()?;
-        inner.time_index.file.write_out()
+        inner.time_index.file.write_out()?;
+        inner.txn_index.file.write_out()
     }
 
-    /// fsync of the log and its indexes.
+    /// fsync of the log and then its indexes. When there is no space for these the log is synced all the same.
     pub(super) fn flush(&self) -> Result<(), StorageError> {
         let file = self.file()?;
         fs::sync(&file, self.path())?;

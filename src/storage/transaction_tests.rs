@@ -38,7 +38,7 @@ fn end(log: &Log, records: &[u8], version: i16) -> Result<i64, AppendError> {
 }
 
 /// The values a read_committed consumer sees, read in small steps.
-fn read_committed(log: &Log) -> Vec<String> {
+pub(super) fn read_committed(log: &Log) -> Vec<String> {
     let mut values = Vec::new();
     let mut offset = log.log_start_offset();
     loop {

@@ -53,7 +53,7 @@ impl TxnIndex {
     pub(super) fn append(&mut self, txn: AbortedTxn) -> Result<(), StorageError> {
         self.file.push(txn.to_bytes())?;
         // Unlike the other indexes this one cannot be read around when an entry is late.
-        self.file.write_out()
+        self.file.write_out_if_there_is_space()
     }
 
     pub(super) fn entry(&mut self, n: usize) -> Result<AbortedTxn, StorageError> {

@@ -14,6 +14,7 @@ use crate::common::uuid::Uuid;
 use crate::protocol::records::Records;
 use crate::raft::log::{RaftLog, RaftLogError};
 use crate::storage::config::LogConfig;
+use crate::storage::errors::AppendError;
 use crate::storage::log::{FetchIsolation, Log, LogOptions};
 
 /// The name of the metadata log's directory.
@@ -44,7 +45,7 @@ pub(super) struct MetadataLog {
 }
 
 fn failed(error: impl std::fmt::Display) -> RaftLogError {
-    RaftLogError(format!("metadata log: {error}"))
+    RaftLogError::Failed(format!("metadata log: {error}"))
 }
 
 impl MetadataLog {
@@ -84,7 +85,12 @@ impl MetadataLog {
 
 impl RaftLog for MetadataLog {
     fn append(&mut self, batches: &[u8]) -> Result<(), RaftLogError> {
-        self.log.append_as_follower(batches).map(drop).map_err(failed)
+        self.log.append_as_follower(batches).map(drop).map_err(|error| match error {
+            AppendError::Storage(storage) if storage.is_full() && self.log.is_online() => {
+                RaftLogError::Full(format!("metadata log: {storage}"))
+            }
+            other => failed(other),
+        })
     }
 
     fn flush(&mut self) -> Result<(), RaftLogError> {

@@ -294,7 +294,7 @@ impl Quorum {
             owner.run(receiver);
         };
         let spawned = std::thread::Builder::new().name("controller".to_owned()).spawn(run);
-        spawned.map_err(|error| RaftLogError(format!("cannot start the controller's thread: {error}")))?;
+        spawned.map_err(|error| RaftLogError::Failed(format!("cannot start the controller's thread: {error}")))?;
         Ok(handle)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: an answer leaves after its records are durable, committed and published, and after those of every operation
 //! before it. Invariant: operations that wait together share one fsync.
+//! Invariant: only an append may find no space: what it was for is refused with KAFKA_STORAGE_ERROR, and nothing has changed. Any other
+//! failure of the disk ends the node, since nobody could know what is on it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ use crate::protocol::error_code::ErrorCode;
 use crate::protocol::messages::*;
 use crate::raft::control::{control_batch, data_batch};
 use crate::raft::engine::{Command, Engine, Event, LogEnd};
-use crate::raft::log::RaftLog;
+use crate::raft::log::{RaftLog, RaftLogError};
 use crate::raft::quorum_state::QuorumState;
 use crate::raft::snapshot::{Snapshot, SnapshotId, SnapshotPolicy};
 use crate::storage::fs;
@@ -43,6 +45,8 @@ const HEARTBEAT_INTERVAL_MS: u64 = 2000;
 const BALANCE_INTERVAL_MS: u64 = 300_000;
 /// How often old snapshots are looked for.
 const CLEANING_INTERVAL_MS: u64 = 60_000;
+/// After how long a snapshot is tried again that found no space.
+const SNAPSHOT_RETRY_MS: u64 = 60_000;
 
 /// A batch that is in the log and waits to be committed.
 struct PendingBatch {
@@ -73,6 +77,7 @@ pub(super) struct Owner {
     unwritten_state: Option<QuorumState>,
     bytes_since_snapshot: u64,
     last_snapshot_ms: u64,
+    next_snapshot_ms: u64,
     next_heartbeat_ms: u64,
     next_balance_ms: u64,
     unclean_election_interval_ms: u64,
@@ -82,11 +87,11 @@ pub(super) struct Owner {
 
 /// What the owner wants of its log beyond Raft: a clean end.
 pub(super) trait MetadataLogFile: RaftLog + Send {
-    fn close(&mut self) -> Result<(), crate::raft::log::RaftLogError>;
+    fn close(&mut self) -> Result<(), RaftLogError>;
 }
 
 impl MetadataLogFile for super::metadata_log::MetadataLog {
-    fn close(&mut self) -> Result<(), crate::raft::log::RaftLogError> {
+    fn close(&mut self) -> Result<(), RaftLogError> {
         super::metadata_log::MetadataLog::close(self)
     }
 }
@@ -129,6 +134,7 @@ impl Owner {
             unwritten_state: None,
             bytes_since_snapshot: parts.bytes_since_snapshot,
             last_snapshot_ms: now,
+            next_snapshot_ms: now,
             next_heartbeat_ms: now + HEARTBEAT_INTERVAL_MS,
             next_balance_ms: now + BALANCE_INTERVAL_MS,
             unclean_election_interval_ms: parts.unclean_election_interval_ms,
@@ -244,27 +250,29 @@ impl Owner {
             let state = self.controller.image().cluster.broker(self.node_id);
             // Else it is stopping.
             if state.is_some_and(|broker| !broker.in_controlled_shutdown && !broker.fenced) {
-                self.heartbeat(self.loader.image().provenance.offset)?;
+                let alive = self.heartbeat(self.loader.image().provenance.offset);
+                unless_full(alive)?;
             }
             let stale = self.controller.fence_stale_broker();
-            self.append(stale.records)?;
+            self.append_if_there_is_space(stale.records)?;
         }
         if self.auto_leader_rebalance && now >= self.next_balance_ms {
             let outcome = self.controller.balance_leaders();
-            self.next_balance_ms = now + if outcome.response { 0 } else { BALANCE_INTERVAL_MS };
-            self.append(outcome.records)?;
+            let is_done = self.append_if_there_is_space(outcome.records)?;
+            self.next_balance_ms = now + if outcome.response && is_done { 0 } else { BALANCE_INTERVAL_MS };
         }
         if now >= self.next_unclean_election_ms {
             let outcome = self.controller.elect_unclean_leaders();
-            self.next_unclean_election_ms = now.saturating_add(if outcome.response { 0 } else { self.unclean_election_interval_ms });
-            self.append(outcome.records)?;
+            let is_done = self.append_if_there_is_space(outcome.records)?;
+            self.next_unclean_election_ms =
+                now.saturating_add(if outcome.response && is_done { 0 } else { self.unclean_election_interval_ms });
         }
         if now >= self.next_cleaning_ms {
             self.next_cleaning_ms = now + CLEANING_INTERVAL_MS;
             cleaning::clean(&self.policy, &self.snapshots, self.log.as_mut(), self.clock.now_ms())?;
         }
         self.commit()?;
-        if self.policy.is_due(self.bytes_since_snapshot, now.saturating_sub(self.last_snapshot_ms)) {
+        if now >= self.next_snapshot_ms && self.policy.is_due(self.bytes_since_snapshot, now.saturating_sub(self.last_snapshot_ms)) {
             self.take_snapshot()?;
         }
         Ok(())
@@ -276,8 +284,10 @@ impl Owner {
         match encoded_size(&records) {
             Ok(size) if size <= MAX_BATCH_BYTES => {
                 // Even an answer without records may rest on records that are not committed yet, so it waits with them.
-                self.append(records)?;
-                self.completions.push(completion);
+                match self.append_if_there_is_space(records)? {
+                    true => self.completions.push(completion),
+                    false => completion(Err(ErrorCode::KafkaStorageError)),
+                }
             }
             Ok(_) => completion(Err(ErrorCode::PolicyViolation)),
             Err(error) => {
@@ -286,6 +296,11 @@ impl Owner {
             }
         }
         Ok(())
+    }
+
+    /// As `append`; false, with nothing changed, when there is no space for the records.
+    fn append_if_there_is_space(&mut self, records: Vec<VersionedRecord>) -> Result<bool, QuorumError> {
+        unless_full(self.append(records))
     }
 
     /// Appends an operation's records as one batch, and applies them to the controller.
@@ -447,11 +462,26 @@ impl Owner {
             values: values.map_err(QuorumError::Unwritable)?,
         };
         let content = snapshot.to_bytes(id.epoch, self.clock.now_ms())?;
-        self.snapshots.write(id, &content)?;
+        match self.snapshots.write(id, &content) {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no space for a metadata snapshot; it is tried again later");
+                self.next_snapshot_ms = self.clock.monotonic_ms() + SNAPSHOT_RETRY_MS;
+                return Ok(());
+            }
+            written => written?,
+        }
         tracing::info!(end_offset = id.end_offset, epoch = id.epoch, bytes = content.len(), "wrote a metadata snapshot");
         self.bytes_since_snapshot = 0;
         self.last_snapshot_ms = self.clock.monotonic_ms();
         Ok(())
+    }
+}
+
+/// False when there was no space, which is no reason to end.
+fn unless_full(appended: Result<(), QuorumError>) -> Result<bool, QuorumError> {
+    match appended {
+        Err(QuorumError::Log(RaftLogError::Full(_))) => Ok(false),
+        appended => appended.map(|()| true),
     }
 }
 

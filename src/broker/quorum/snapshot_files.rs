@@ -72,7 +72,7 @@ impl SnapshotFiles {
     pub(super) fn write(&self, id: SnapshotId, content: &[u8]) -> Result<(), StorageError> {
         let path = self.dir.join(id.file_name());
         let part = fs::with_suffix(&path, ".part");
-        fs::write(&part, content)?;
+        fs::write(&part, content).inspect_err(|_| drop(fs::remove_file(&part)))?;
         fs::make_read_only(&part)?;
         fs::sync_path(&part)?;
         fs::rename(&part, &path)

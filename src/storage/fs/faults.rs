@@ -26,6 +26,22 @@ thread_local! {
     /// How many operations succeed, and what every later one says.
     static COUNTDOWN: Cell<Option<(u64, ErrorKind)>> = const { Cell::new(None) };
     static AT_MOST: Cell<usize> = const { Cell::new(usize::MAX) };
+    static SPACE: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// This thread can write so many bytes more; then there is no space for anything new, while everything else succeeds.
+pub(crate) fn leave_space(bytes: u64) {
+    SPACE.set(bytes);
+}
+
+/// How many of these bytes there is space for.
+pub(super) fn grant(bytes: usize) -> usize {
+    let space = SPACE.get();
+    let granted = usize::try_from(space).map_or(bytes, |space| space.min(bytes));
+    if space != u64::MAX {
+        SPACE.set(space - granted as u64);
+    }
+    granted
 }
 
 /// Lets `operations` more operations of this thread succeed; every later one fails with "no space left on device" until [`clear`].
@@ -46,6 +62,7 @@ pub(crate) fn read_at_most(bytes: usize) {
 pub(crate) fn clear() {
     COUNTDOWN.set(None);
     AT_MOST.set(usize::MAX);
+    SPACE.set(u64::MAX);
 }
 
 pub(super) fn check(path: &Path) -> Result<(), StorageError> {

@@ -1,6 +1,7 @@
 //! Appending: validation, offsets, leader epochs, the producer state's consent, the write. Source: `UnifiedLog.append`.
 //!
 //! Invariant: nothing is written unless every batch of the append is accepted.
+//! Invariant: an append that found no space has changed nothing: the file ends where it did, and what is acknowledged later follows there.
 
 use std::collections::BTreeMap;
 
@@ -188,7 +189,8 @@ impl Log {
             completed_txns.extend(update.append(&producer_batch, origin, &self.topic_partition)?);
         }
         let written = self.write(writer, config, batches, &info, updates, &completed_txns);
-        self.note(written)?;
+        self.note_unless_full(written)?;
+        self.dir_health.has_space();
         Ok(info)
     }
 

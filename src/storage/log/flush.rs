@@ -75,7 +75,7 @@ impl Log {
     pub(super) fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
         let snapshots = std::mem::take(&mut self.writer().producers.unsynced_snapshots);
         let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
-        self.note(flushed)
+        self.note_unless_full(flushed)
     }
 
     pub(super) fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {
@@ -110,8 +110,13 @@ impl Log {
             let from = segments.range(..=before.recovery_point).next_back().map_or(i64::MIN, |(base, _)| *base);
             segments.range(from..end).map(|(_, segment)| segment.clone()).collect()
         };
+        let mut indexes_are_complete = true;
         for segment in &unflushed {
-            segment.flush()?;
+            match segment.flush() {
+                // What recovery needs is there. It must then look at this segment again, to write its indexes.
+                Err(error) if error.is_full() => indexes_are_complete = false,
+                flushed => flushed?,
+            }
         }
         if unflushed.iter().any(|segment| segment.base_offset() >= before.recovery_point) {
             fs::sync_dir(&self.dir())?;
@@ -119,7 +124,7 @@ impl Log {
         let now_ms = self.clock.now_ms();
         let mut offsets = self.offsets();
         offsets.last_flush_time_ms = now_ms;
-        if offsets.truncations == before.truncations {
+        if indexes_are_complete && offsets.truncations == before.truncations {
             offsets.recovery_point = offsets.recovery_point.max(end);
         }
         Ok(())

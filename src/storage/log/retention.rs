@@ -49,7 +49,7 @@ impl Log {
     pub fn delete_old_segments(&self) -> Result<usize, StorageError> {
         let mut writer = self.open_writer()?;
         let deleted = self.delete_breached(&mut writer);
-        self.note(deleted)
+        self.note_unless_full(deleted)
     }
 
     fn delete_breached(&self, writer: &mut Writer) -> Result<usize, StorageError> {

@@ -18,7 +18,7 @@ impl Log {
             return Err(ReadError::OffsetOutOfRange { offset, log_start_offset: offsets.log_start_offset, log_end_offset });
         }
         let moved = self.increment_log_start_offset(&mut writer, offset);
-        self.note(moved)?;
+        self.note_unless_full(moved)?;
         Ok(self.log_start_offset())
     }
 
@@ -27,7 +27,7 @@ impl Log {
         let mut writer = self.open_writer()?;
         let offset = offset.min(self.high_watermark());
         let moved = self.increment_log_start_offset(&mut writer, offset);
-        self.note(moved)
+        self.note_unless_full(moved)
     }
 
     pub(super) fn increment_log_start_offset(&self, writer: &mut Writer, offset: i64) -> Result<bool, StorageError> {

@@ -10,6 +10,7 @@ use super::{Hosted, LogDirs};
 use crate::common::topic_partition::TopicPartition;
 use crate::storage::checkpoint::CLEANER_OFFSET_CHECKPOINT;
 use crate::storage::cleaner::{self, CleanError, Cleanable, Cleaner, CleanerConfig, Throttle};
+use crate::storage::errors::StorageError;
 use crate::storage::log::Log;
 
 /// What the cleaner's metrics tell (`kafka.log:type=LogCleaner` and `LogCleanerManager`).
@@ -88,7 +89,8 @@ impl LogDirs {
         drop(choosing);
         let gets_ahead = self.clean_log(&hosted, &cleanable);
         drop(running);
-        self.checkpoint_dir_cleaned(hosted.dir);
+        // What it does not say is compacted once more.
+        let _ = self.checkpoint_dir_cleaned(hosted.dir);
         gets_ahead
     }
 
@@ -161,8 +163,11 @@ impl LogDirs {
                 false
             }
             Err(CleanError::Storage(error)) => {
+                if error.is_full() {
+                    tracing::warn!(%topic_partition, %error, "no space to compact the log; it is tried again later");
+                }
                 // Takes the directory offline.
-                let _: Result<(), _> = self.dirs[hosted.dir].health.note(Err(error));
+                let _: Result<(), _> = self.dirs[hosted.dir].health.note_unless_full(Err(error));
                 false
             }
             Err(error @ (CleanError::Unreadable { .. } | CleanError::TooLarge { .. })) => {
@@ -199,13 +204,13 @@ impl LogDirs {
     pub(super) fn checkpoint_truncated(&self) {
         let is_stale = |hosted: &&Hosted| hosted.log.cleaning().take_checkpoint_is_stale();
         let stale: std::collections::BTreeSet<usize> = self.hosted().values().filter(is_stale).map(|hosted| hosted.dir).collect();
-        stale.into_iter().for_each(|index| self.checkpoint_dir_cleaned(index));
+        stale.into_iter().for_each(|index| drop(self.checkpoint_dir_cleaned(index)));
     }
 
-    pub(super) fn checkpoint_dir_cleaned(&self, index: usize) {
+    pub(super) fn checkpoint_dir_cleaned(&self, index: usize) -> Result<(), StorageError> {
         let logs = self.logs_in(index);
         let cleaned = logs.iter().filter_map(|(topic_partition, log)| Some((topic_partition, log.cleaning().cleaned_to()?)));
-        self.write_checkpoint(index, CLEANER_OFFSET_CHECKPOINT, cleaned);
+        self.write_checkpoint(index, CLEANER_OFFSET_CHECKPOINT, cleaned)
     }
 
     fn metrics(&self, update: impl FnOnce(&mut CleanerMetrics)) {

@@ -58,7 +58,7 @@ impl LogDirs {
         let dir = &self.dirs[index];
         if dir.gone().contains(topic_partition) {
             drop(logs);
-            self.checkpoint_dir(index);
+            self.checkpoint_dir(index)?;
             logs = self.hosted_mut();
         }
         let path = dir.path.join(topic_partition.to_string());
@@ -68,6 +68,12 @@ impl LogDirs {
         self.new_logs().push(log.clone());
         logs.insert(topic_partition.clone(), Hosted { dir: index, log: log.clone() });
         Ok(log)
+    }
+
+    /// May a log that is missing be created? Not when there is one in a directory that has failed, or its directory has.
+    pub fn can_create(&self, topic_partition: &TopicPartition, directory: Option<Uuid>) -> bool {
+        let offline = |dir: &super::Dir| directory == Some(dir.id) && !dir.health.is_online();
+        self.hosted().get(topic_partition).is_none() && !self.dirs.iter().any(offline) && self.dirs.iter().any(|dir| dir.health.is_online())
     }
 
     /// Takes the log away at once (directory renamed `…-delete`); its files are removed by [`LogDirs::remove_deleted`] after `file.delete.delay.ms`.
@@ -120,7 +126,8 @@ impl LogDirs {
         for (index, dir) in self.dirs.iter().enumerate() {
             self.sync_new(index);
             if !dir.gone().is_empty() {
-                self.checkpoint_dir(index);
+                // What failed for want of space is tried again the next time.
+                let _ = self.checkpoint_dir(index);
             }
         }
         self.checkpoint_truncated();

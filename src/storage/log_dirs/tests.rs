@@ -214,7 +214,7 @@ fn an_io_error_takes_one_directory_offline() {
     let dirs = node.start();
     (0..4).for_each(|partition| drop(node.create(&dirs, partition)));
     let log = dirs.log(&tp(0)).expect("known");
-    fs::faults::fail_after(0);
+    fs::faults::fail_with(0, std::io::ErrorKind::Other);
     let failed = log.append_as_leader(&plain_batch(START_MS, &["a"]), 0, crate::storage::log::AppendOrigin::Client);
     fs::faults::clear();
     assert!(failed.is_err());
