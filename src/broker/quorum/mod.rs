@@ -215,7 +215,12 @@ impl Quorum {
             log.truncate_fully_and_start_at(start_offset)?;
         }
         if log.end_offset() != read.end_offset {
-            return Err(RaftLogError(format!("metadata log: read up to {}, recovered up to {}", read.end_offset, log.end_offset())).into());
+            return Err(RaftLogError::Failed(format!(
+                "metadata log: read up to {}, recovered up to {}",
+                read.end_offset,
+                log.end_offset()
+            ))
+            .into());
         }
 
         let quorum_state_path = metadata_dir.join("quorum-state");
