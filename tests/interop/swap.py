@@ -7,7 +7,10 @@ ENDS = [(False, signal.SIGTERM), (False, signal.SIGKILL), (True, signal.SIGKILL)
         (False, signal.SIGKILL), (False, signal.SIGTERM), (True, signal.SIGTERM), (True, signal.SIGTERM)]
 SETTINGS = ["offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3", "share.coordinator.state.topic.num.partitions=3",
             "metadata.log.max.record.bytes.between.snapshots=4000", "log.cleaner.backoff.ms=500", "log.initial.task.delay.ms=500",
-            "transaction.partition.verification.enable=true"]
+            "transaction.partition.verification.enable=true", "log.flush.start.offset.checkpoint.interval.ms=500"]
+# Access control lists are to outlive a broker that does not enforce them.
+APACHES = ["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS"]
+LATEST = "4.3"
 
 
 class Node:
@@ -21,11 +24,18 @@ class Node:
         self.settings = [f"log.dirs={self.dir}/data,{self.dir}/more", *SETTINGS]
         self.bootstrap = f"localhost:{self.port}"
 
+    def format(self, by, release):
+        """As a release would begin a cluster, by the one or the other `kafka-storage`."""
+        sh(self.kafka, "properties", self.dir, str(self.port), *self.settings)
+        tool = [self.kafka, "storage"] if by == "apache" else [self.suite.tool("kafka-storage")]
+        sh(*tool, "format", "--standalone", "-t", sh(*tool, "random-uuid").strip(), "-c", os.path.join(self.dir, "server.properties"),
+           "--release-version", release)
+
     def start(self, kind):
         log = open(self.log_path, "ab")
         log.write(f"---- {kind}\n".encode())
         log.flush()
-        words = [self.kafka, "broker", self.dir, str(self.port), *self.settings]
+        words = [self.kafka, "broker", self.dir, str(self.port), *self.settings, *APACHES]
         if kind == "ottla":
             sh(self.kafka, "properties", self.dir, str(self.port), *self.settings)
             words = [self.suite.tool("ottla"), "serve", "--config", os.path.join(self.dir, "server.properties")]
@@ -68,63 +78,87 @@ class Load:
             raise AssertionError(f"{error}\n{open(self.errors.name).read()[-1500:]}") from None
 
 
-def swap(suite):
-    def view(node, name):
-        """The lines of clients/swap_view.py."""
-        path = os.path.join(suite.work, f"view-{name}.jsonl")
-        sh(suite.python(), os.path.join(HERE, "clients/swap_view.py"), node.bootstrap, path, timeout=120)
+def digest(lines):
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def same(before, after, what):
+    if before != after:
+        missing, new = set(before) - set(after), set(after) - set(before)
+        shown = [f"- {line[:300]}" for line in sorted(missing)[:8]] + [f"+ {line[:300]}" for line in sorted(new)[:8]]
+        raise AssertionError(f"{what}: {digest(before)} before, {digest(after)} after\n" + "\n".join(shown))
+
+
+def complete(lines):
+    """What was acknowledged is there once and in order: the numbers, which go round the partitions."""
+    numbers = {}
+    for line in map(json.loads, lines):
+        if line[:2] == ["read_committed", "plain"]:
+            numbers.setdefault(line[2], []).append(int(line[6]))
+    for partition, found in numbers.items():
+        assert found == list(range(partition, partition + 3 * len(found), 3)), f"not each record once in partition {partition}"
+    return sum(map(len, numbers.values()))
+
+
+class Viewer:
+    """clients/swap_view.py, and what it saw that can be compared over all brokers."""
+
+    def __init__(self, suite, node):
+        self.suite, self.node, self.acls, self.producer_ids = suite, node, None, set()
+
+    def lines(self, name):
+        path = os.path.join(self.suite.work, f"view-{os.path.basename(self.node.dir)}-{name}.jsonl")
+        found = json.loads(sh(self.suite.python(), os.path.join(HERE, "clients/swap_view.py"), self.node.bootstrap, path, timeout=120))
+        assert found["producer_id"] not in self.producer_ids, f"producer ID {found['producer_id']} a second time"
+        self.producer_ids.add(found["producer_id"])
+        if found["acls"] is not None:
+            assert self.acls in (None, found["acls"]), f"access control lists: {self.acls} before, {found['acls']} now"
+            self.acls = found["acls"]
         with open(path) as lines:
             return lines.readlines()
 
-    def digest(lines):
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
-    def same(before, after, what):
-        if before != after:
-            missing, new = set(before) - set(after), set(after) - set(before)
-            shown = [f"- {line[:300]}" for line in sorted(missing)[:8]] + [f"+ {line[:300]}" for line in sorted(new)[:8]]
-            raise AssertionError(f"{what}: {digest(before)} before, {digest(after)} after\n" + "\n".join(shown))
-
-    def complete(lines):
-        """What was acknowledged is there once and in order: the numbers, which go round the partitions."""
-        numbers = {}
-        for line in map(json.loads, lines):
-            if line[:2] == ["read_committed", "plain"]:
-                numbers.setdefault(line[2], []).append(int(line[6]))
-        for partition, found in numbers.items():
-            assert found == list(range(partition, partition + 3 * len(found), 3)), f"not each record once in partition {partition}"
-        return sum(map(len, numbers.values()))
-
-    def body(first, rounds):
-        node, kinds = Node(suite, f"swap-{first}-first"), itertools.cycle(["apache", "ottla"] if first == "apache" else ["ottla", "apache"])
+def swap(suite):
+    def body(name, first, rounds, formatted_by=None, release=LATEST):
+        node, kinds = Node(suite, name), itertools.cycle(["apache", "ottla"] if first == "apache" else ["ottla", "apache"])
+        if formatted_by:
+            node.format(formatted_by, release)
         now = next(kinds)
         node.start(now)
-        load, seen, records = Load(suite, node), 0, 0
+        load, viewer, records = Load(suite, node), Viewer(suite, node), 0
         for number in range(2 * rounds):
             busy, with_signal = ENDS[number % len(ENDS)]
             load.go_on(8)
+            if busy:
+                load.say("dangle")
             what = f"swap {number + 1}, {now} ended by {with_signal.name}{' at work' if busy else ''}"
             if not busy:
                 load.say("pause")
-                before = view(node, f"{first}-before")
+                before = viewer.lines("before")
             node.stop(with_signal)
             now = next(kinds)
             node.start(now)
             if busy:
                 load.go_on(4)
                 load.say("pause")
-            after = view(node, f"{first}-after")
+            after = viewer.lines("after")
             if not busy:
                 same(before, after, f"{what}, then {now}")
-            records = complete(after)
+            seen, records = records, complete(after)
             assert records >= seen, f"{what}: {records} records, {seen} before"
-            seen = records
             print(f"        {what}: {digest(after)} over {len(after)} lines", flush=True)
+            if number == 0 and release != LATEST:
+                sh(node.kafka, "features", "--bootstrap-server", node.bootstrap, "upgrade", "--release-version", LATEST)
+                print(f"        upgraded from {release} to {LATEST} on {now}", flush=True)
         load.say("end")
         node.stop(signal.SIGTERM)
+        assert viewer.acls or first != "apache", "no access control lists were seen"
         # Of a topic that was deleted just before a kill there may be some; of the others, and of those without records, none.
         strays = [name for folder in ("data", "more") for name in os.listdir(os.path.join(node.dir, folder))
                   if name.endswith("-stray") and not name.startswith("made-")]
         assert not strays, f"set aside: {strays}"
 
-    suite.test(f"swap-{suite.rounds}-rounds", lambda: body("apache", suite.rounds))
+    suite.test(f"swap-{suite.rounds}-rounds", lambda: body("swap", "apache", suite.rounds))
+    suite.test("swap-ottla-first", lambda: body("swap-ottla-first", "ottla", 1))
+    suite.test("swap-from-4.1", lambda: body("swap-4.1", "apache", 1, "apache", "4.1"))
+    suite.test("swap-from-4.2", lambda: body("swap-4.2", "ottla", 1, "ottla", "4.2"))

@@ -1,11 +1,15 @@
 """What runs on a broker while it is swapped for another: `swap_load.py BOOTSTRAP`. It reads words from standard input and answers each with a line:
 `go` goes on (`going`), `pause` stops when everything is acknowledged (`paused N`, N counts the rounds made), `end` ends (`ended`). The same clients run
 from the beginning to the end, whatever brokers come and go: an idempotent producer, two transactional ones, one of which leaves its transaction open,
-a member of a classic group and one of a group in the consumer protocol, and an administrator."""
+members of classic groups (one of them static), of a group in the consumer protocol and of a share group, and an administrator. `dangle` begins a
+transaction with a short timeout that nobody will ever end."""
 import faulthandler, sys, threading, time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import AcknowledgeType, Consumer, KafkaError, KafkaException, Producer, ShareConsumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from kafka.errors import KafkaError as KafkaPythonError
+
+from swap_state import Cluster
 
 bootstrap = sys.argv[1]
 faulthandler.enable()  # SIGABRT says where it hangs
@@ -67,6 +71,12 @@ create("transactions", 2, {})
 create("open", 1, {})
 create("compacted", 2, {"cleanup.policy": "compact", "segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "86400000"})
 create("empty", 5, {"retention.ms": "777000"})
+create("shared", 2, {})
+create("stamped", 1, {"message.timestamp.type": "LogAppendTime"})
+create("cut", 2, {})
+create("dangling", 1, {})
+cluster = Cluster(bootstrap)
+cluster.furnish("share.version" in cluster.features())
 plain = Producer({**common, "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 300_000})
 transactional = Producer({**common, "transactional.id": "swapped", "transaction.timeout.ms": 600_000})
 left_open = Producer({**common, "transactional.id": "left-open", "transaction.timeout.ms": 600_000})
@@ -74,11 +84,46 @@ for producer in (transactional, left_open):
     insist(producer.init_transactions)
 members = [Consumer({**common, "group.id": f"group-{protocol}", "auto.offset.reset": "earliest", "enable.auto.commit": False, "group.protocol": protocol})
            for protocol in ("classic", "consumer")]
+members.append(Consumer({**common, "group.id": "group-static", "group.instance.id": "one", "auto.offset.reset": "earliest", "enable.auto.commit": False}))
+sharer, dangling = None, []
 copier = Consumer({**common, "group.id": "copier"})
 consumer_metadata = copier.consumer_group_metadata()
 for member in members:
     member.subscribe(["plain"])
 open_since = None
+
+
+def share():
+    """Of what a share group is given, some is accepted, some rejected and some given back."""
+    global sharer
+    if sharer is None and cluster.features().get("share.version", 0):
+        sharer = ShareConsumer({**common, "group.id": "group-share", "share.acknowledgement.mode": "explicit"})
+        sharer.subscribe(["shared"])
+    if sharer is None:
+        return
+    for message in sharer.poll(0.05):
+        if not message.error():
+            n = int(message.value())
+            sharer.acknowledge(message, AcknowledgeType.REJECT if n % 7 == 6 else AcknowledgeType.RELEASE if n % 3 == 1 else AcknowledgeType.ACCEPT)
+    sharer.commit_sync(10)
+
+
+def rest():
+    """What waits for nobody is acknowledged, and what a share group was given is given back."""
+    global sharer
+    assert plain.flush(120) == 0, "records are not acknowledged"
+    if sharer is not None:
+        sharer.close()
+        sharer = None
+
+
+def dangle():
+    producer = Producer({**common, "transactional.id": f"dangling-{len(dangling)}", "transaction.timeout.ms": 2000})
+    insist(producer.init_transactions)
+    producer.begin_transaction()
+    producer.produce("dangling", b"dangling")
+    assert producer.flush(60) == 0
+    dangling.append(producer)
 
 
 def one_round(number):
@@ -88,6 +133,10 @@ def one_round(number):
         plain.produce("plain", b"%d" % n, b"%d" % (n % 7), partition=n % 3, headers=[("n", b"%d" % n)], on_delivery=report)
         plain.produce("compacted", b"%d" % n, b"key %d" % (n % 40), partition=n % 2, on_delivery=report)
         plain.poll(0)
+    for n in range(number * 10, number * 10 + 10):
+        plain.produce("shared", b"%d" % n, partition=n % 2, on_delivery=report)
+        plain.produce("stamped", b"%d" % n, timestamp=1_700_000_000_000 + n, on_delivery=report)
+        plain.produce("cut", b"%d" % n, partition=n % 2, on_delivery=report)
     transact(transactional, "transactions", number * 3, number % 3 == 2)
     if open_since is None:
         left_open.begin_transaction()
@@ -102,6 +151,10 @@ def one_round(number):
                 raise
             insist(left_open.abort_transaction)
         open_since = None
+    try:
+        share()
+    except (KafkaException, KafkaPythonError):
+        pass  # What was not acknowledged comes again.
     for member in members:
         if member.consume(100, 0.02) and member.assignment():
             try:
@@ -112,6 +165,7 @@ def one_round(number):
         create(f"made-{number}", 1 + number % 3, {"max.message.bytes": str(100_000 + number)})
         delete(f"made-{number - 20}")
         alter("plain", "retention.ms", str(1_000_000_000 + number))
+        insist(lambda: admin.delete_records([TopicPartition("cut", 1, number)])[TopicPartition("cut", 1)].result(), KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 def work():
@@ -125,7 +179,7 @@ def work():
             one_round(rounds)
             rounds += 1
             if not running.is_set():
-                assert plain.flush(120) == 0, "records are not acknowledged"
+                rest()
     except BaseException as error:
         failures.append(repr(error))
     idle.set()
@@ -145,6 +199,9 @@ for word in sys.stdin:
         running.clear()
         idle.wait(200)
         answer = f"paused {rounds}"
+    elif word == "dangle":
+        dangle()
+        answer = "dangling"
     else:
         ending.set()
         worker.join(60)

@@ -1,10 +1,14 @@
 """Everything that clients can see on a broker, one line each, always in the same order: `swap_view.py BOOTSTRAP FILE`. Of a compacted topic only the
-last value of each key counts, because what came before goes when the broker pleases."""
-import json, sys, time
+last value of each key counts, because what came before goes when the broker pleases. Prints what is not to be the same each time: the access control
+lists (null without an authorizer) and a producer ID that nobody had yet."""
+import base64, json, sys, time, uuid
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, OffsetSpec, ResourceType
+from kafka import TopicPartition as Place
+
+from swap_state import Cluster, share_group_state
 
 bootstrap, path = sys.argv[1:]
 common = {"bootstrap.servers": bootstrap, "log_level": 0}
@@ -36,12 +40,13 @@ def records(partitions, isolation):
 
 names = sorted(name for name in admin.list_topics(timeout=60).topics if not name.startswith("__"))
 described = admin.describe_topics(TopicCollection(names))
-compacted, partitions = set(), []
+compacted, partitions, topic_ids = set(), [], {}
 for name in names:
     topic = described[name].result()
     resource = ConfigResource(ResourceType.TOPIC, name)
     configs = admin.describe_configs([resource])[resource].result().values()
     configs = {entry.name: entry.value for entry in configs if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value}
+    topic_ids[name] = uuid.UUID(bytes=base64.urlsafe_b64decode(f"{topic.topic_id}=="))
     say("topic", name, topic.topic_id, len(topic.partitions), dict(sorted(configs.items())))
     if "compact" in configs.get("cleanup.policy", ""):
         compacted.add(name)
@@ -64,6 +69,15 @@ def offsets(spec, isolation=IsolationLevel.READ_UNCOMMITTED):
             time.sleep(0.1)
 
 
+def dangling():
+    return offsets(OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)["dangling", 0] < offsets(OffsetSpec.latest())["dangling", 0]
+
+
+end = time.time() + 60
+while dangling():
+    if time.time() > end:
+        sys.exit("a transaction outlives its timeout")
+    time.sleep(0.2)
 low, high = offsets(OffsetSpec.earliest()), offsets(OffsetSpec.latest())
 stable, newest = offsets(OffsetSpec.latest(), IsolationLevel.READ_COMMITTED), offsets(OffsetSpec.max_timestamp())
 for place in sorted(low):
@@ -82,5 +96,19 @@ groups = sorted(admin.list_consumer_groups().result().valid, key=lambda group: g
 for group in groups:
     committed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group.group_id)])[group.group_id].result().topic_partitions
     say("group", group.group_id, group.type, sorted((place.topic, place.partition, place.offset, place.metadata) for place in committed))
+cluster = Cluster(bootstrap)
+for line in sorted(cluster.seen(), key=str):
+    say(*line)
+places = [Place(topic, partition) for topic, partition in sorted(low) if topic in ("plain", "transactions", "open")]
+for place, state in sorted(cluster.admin.describe_producers(places).items()):
+    for it in sorted(state.active_producers):
+        say("producer", place, it.producer_id, it.producer_epoch, it.last_sequence, it.last_timestamp, it.current_transaction_start_offset)
+for member in cluster.admin.describe_groups(["group-static"])["group-static"]["members"]:
+    say("static member", member["group_instance_id"], member["member_id"], member["client_id"])
+if cluster.features().get("share.version"):
+    for partition in cluster.admin.describe_topics(["shared"])[0]["partitions"]:
+        index, leader_epoch = partition["partition_index"], partition["leader_epoch"]
+        say("share group", index, share_group_state(bootstrap, "group-share", topic_ids["shared"], index, leader_epoch))
+print(json.dumps({"acls": cluster.acls(), "producer_id": cluster.new_producer_id()}))
 with open(path, "w") as out:
     out.writelines(line + "\n" for line in lines)
