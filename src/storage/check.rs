@@ -175,6 +175,8 @@ impl<'a> Checker<'a> {
         let is_metadata = dir.file_name().is_some_and(|name| name == CLUSTER_METADATA_DIR);
         self.check_topic_id(dir, &topic_partition, is_metadata);
         let (mut bases, mut producer_snapshots, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
+        // Of the metadata log, which begins there.
+        let mut oldest_snapshot: Option<i64> = None;
         for path in fs::list(dir)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             let Some((base, suffix)) = name.split_at_checked(20).and_then(|(digits, suffix)| Some((digits.parse::<i64>().ok()?, suffix)))
@@ -185,6 +187,9 @@ impl<'a> Checker<'a> {
                 LOG_SUFFIX => bases.push(base),
                 INDEX_SUFFIX | TIME_INDEX_SUFFIX | TXN_INDEX_SUFFIX => indexes.push((base, path)),
                 ".snapshot" => producer_snapshots.push((base, path)),
+                _ if is_metadata && suffix.ends_with(".checkpoint") => {
+                    oldest_snapshot = Some(oldest_snapshot.map_or(base, |oldest| oldest.min(base)));
+                }
                 _ if suffix.ends_with(".deleted") || suffix.ends_with(".cleaned") => {
                     self.found(&path, None, "left over from a removal or a compaction", Repair::Lossless("it is removed"));
                 }
@@ -215,7 +220,7 @@ impl<'a> Checker<'a> {
             let bytes = self.size_of_segments(dir, &bases)?;
             self.found(dir, None, problem, Repair::Cut { first_offset, last_offset: Some(walk.next_offset - 1), bytes });
         }
-        let bad_epochs = self.check_epochs(dir, &walk);
+        let bad_epochs = self.check_epochs(dir, &walk, oldest_snapshot.unwrap_or(start));
         for (offset, path) in producer_snapshots {
             if let Err(problem) = snapshot_producers(&fs::read(&path)?) {
                 self.found(&path, None, problem.to_string(), Repair::Lossless("it is made anew from the log"));
@@ -341,8 +346,8 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Holds the file of leader epochs against the batches; true when it is wrong.
-    fn check_epochs(&mut self, dir: &Path, walk: &Walk) -> bool {
+    /// Holds the file of leader epochs against the batches from the log's start on; true when it is wrong.
+    fn check_epochs(&mut self, dir: &Path, walk: &Walk, log_start_offset: i64) -> bool {
         let path = dir.join(checkpoint::LEADER_EPOCH_CHECKPOINT);
         let repair = Repair::Lossless("it is made anew from the log");
         let entries = match checkpoint::read_epochs(&path) {
@@ -358,7 +363,10 @@ impl<'a> Checker<'a> {
         } else if let Some((epoch, start)) = entries.iter().find(|(_, start)| *start > walk.next_offset) {
             Some(format!("epoch {epoch} begins at offset {start}, but the log ends at {}", walk.next_offset))
         } else {
-            walk.epochs.iter().find_map(|&(epoch, start)| {
+            // What was deleted has no epochs any more, though a segment may still hold it.
+            let ends = walk.epochs.iter().skip(1).map(|&(_, start)| start).chain([i64::MAX]);
+            let live = walk.epochs.iter().zip(ends).filter(|(_, end)| *end > log_start_offset);
+            live.map(|(&(epoch, start), _)| (epoch, start.max(log_start_offset))).find_map(|(epoch, start)| {
                 let known = entries.iter().rev().find(|(_, from)| *from <= start).map(|(epoch, _)| *epoch);
                 (known != Some(epoch)).then(|| match known {
                     Some(known) => format!("offset {start} is of epoch {epoch}, not {known}"),

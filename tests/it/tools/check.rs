@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::call;
 use crate::broker::{Broker, batch, data_dir};
+use ottla::protocol::messages::DeleteRecordsRequest;
+use ottla::protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 
 /// A stopped broker's directory: topic `t` with ten batches of two records.
 fn stopped() -> (tempfile::TempDir, PathBuf) {
@@ -64,6 +66,22 @@ async fn a_whole_directory_is_left_alone_and_nothing_is_wrong_with_it() {
     assert!(is_well && said.ends_with(": nothing is wrong\n"), "{said}");
     assert!(said.starts_with("2 logs, 2 segments, "), "{said}");
     assert!(contents(&data) == before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn nothing_is_wrong_with_a_log_whose_beginning_was_deleted() {
+    let (_dir, data) = stopped();
+    let broker = Broker::start_in(&data);
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 7, ..Default::default() }];
+    let topics = vec![DeleteRecordsTopic { name: "t".to_owned(), partitions, ..Default::default() }];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 30_000, ..Default::default() };
+    let deleted = broker.connect().call(&request, 2);
+    assert_eq!((deleted.topics[0].partitions[0].error_code, deleted.topics[0].partitions[0].low_watermark), (0, 7));
+    broker.terminate();
+    let epochs = fs::read_to_string(data.join("t-0/leader-epoch-checkpoint")).expect("readable");
+    assert!(epochs.lines().any(|line| line == "0 7"), "{epochs}");
+    let (said, is_well) = check(&data, "").await;
+    assert!(is_well, "{said}");
 }
 
 #[tokio::test]
