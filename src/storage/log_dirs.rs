@@ -471,11 +471,9 @@ impl LogDirs {
                 logs.iter().for_each(|(_, log)| log.is_synced());
             }
             let was_loaded = dir.loaded.load(Ordering::Acquire);
-            if closed.is_ok() && was_loaded {
-                if self.checkpoint_dir(index).is_ok() {
-                    let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-                    let _ = dir.health.note(fs::write_atomically(&dir.path.join(CLEAN_SHUTDOWN_FILE), content.as_bytes()));
-                }
+            if closed.is_ok() && was_loaded && self.checkpoint_dir(index).is_ok() {
+                let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+                let _ = dir.health.note(fs::write_atomically(&dir.path.join(CLEAN_SHUTDOWN_FILE), content.as_bytes()));
             }
         }
         dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
