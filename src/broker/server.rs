@@ -163,8 +163,9 @@ impl Server {
         check_config(&config)?;
         let mut random = Random::from_entropy();
         let controller_endpoint = controller_endpoint(&config);
+        let metadata_only_dir = Some(&config.metadata_log_dir).filter(|dir| !config.log_dirs.contains(dir));
         let format = FormatOptions {
-            log_dirs: config.log_dirs.clone(),
+            log_dirs: config.log_dirs.iter().chain(metadata_only_dir).cloned().collect(),
             metadata_log_dir: config.metadata_log_dir.clone(),
             node_id: config.node_id,
             cluster_id: None,
@@ -172,10 +173,11 @@ impl Server {
             clock: Arc::clone(&clock),
         };
         if format_if_new(&format, &mut random)? {
-            info!("formatted {}", config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", "));
+            info!("formatted {}", format.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", "));
         }
         let log_dirs = Arc::new(LogDirs::open(LogDirsOptions {
             dirs: config.log_dirs.clone(),
+            metadata_only_dir: metadata_only_dir.cloned(),
             node_id: config.node_id,
             clock: Arc::clone(&clock),
             recovery_threads_per_data_dir: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),

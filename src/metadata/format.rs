@@ -26,9 +26,9 @@ pub const BOOTSTRAP: &str = "bootstrap.checkpoint";
 /// What a new node is to be.
 #[derive(Clone)]
 pub struct FormatOptions {
-    /// `log.dirs`.
+    /// `log.dirs`, and `metadata.log.dir` if it is none of these.
     pub log_dirs: Vec<PathBuf>,
-    /// `metadata.log.dir`: one of `log_dirs`, the first by default.
+    /// `metadata.log.dir`: one of `log_dirs`.
     pub metadata_log_dir: PathBuf,
     pub node_id: i32,
     /// `None`: a random one.

@@ -295,6 +295,7 @@ mod tests {
         }
         let options = LogDirsOptions {
             dirs: vec![dir.to_owned()],
+            metadata_only_dir: None,
             node_id: BROKER,
             clock: SystemClock::shared(),
             recovery_threads_per_data_dir: 1,

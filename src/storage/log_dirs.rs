@@ -55,6 +55,8 @@ const MANY_FILES: usize = 64;
 pub struct LogDirsOptions {
     /// `log.dirs`. Each must be formatted (have a meta.properties).
     pub dirs: Vec<PathBuf>,
+    /// `metadata.log.dir` where it is none of `dirs`: formatted, checked and locked like them, but not for partitions.
+    pub metadata_only_dir: Option<PathBuf>,
     pub node_id: i32,
     pub clock: Arc<dyn Clock>,
     /// `num.recovery.threads.per.data.dir`.
@@ -126,6 +128,8 @@ pub struct LogDirs {
     options: LogDirsOptions,
     cluster_id: String,
     previous_broker_epoch: i64,
+    /// Held for its lock.
+    metadata_only_dir: Mutex<Option<Dir>>,
     dirs: Vec<Dir>,
     logs: RwLock<LogsByPartition>,
     /// Directories of deleted partitions and when they may go, ms.
@@ -144,6 +148,10 @@ impl LogDirs {
     /// that cannot be read is offline from the start.
     pub fn open(options: LogDirsOptions) -> Result<LogDirs, OpenError> {
         check_identities(&options)?;
+        let metadata_only_dir = match &options.metadata_only_dir {
+            Some(path) => Some(open_dir(path, &options)?.0),
+            None => None,
+        };
         let (mut dirs, mut clusters, mut broker_epochs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         for path in &options.dirs {
             match open_dir(path, &options) {
@@ -183,6 +191,7 @@ impl LogDirs {
             options,
             cluster_id,
             previous_broker_epoch,
+            metadata_only_dir: Mutex::new(metadata_only_dir),
             dirs,
             logs: RwLock::default(),
             deleted: Mutex::default(),
@@ -449,6 +458,7 @@ impl LogDirs {
                 scope.spawn(move || self.shutdown_dir(index, broker_epoch));
             }
         });
+        self.metadata_only_dir.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn shutdown_dir(&self, index: usize, broker_epoch: i64) {
@@ -480,12 +490,11 @@ impl LogDirs {
     }
 }
 
-/// Locks one directory; gives its cluster id and the broker epoch of its last clean stop.
 /// Do the directories that can be read belong to this node, and to each other? Looked at before anything is locked, so that those of
 /// others stay as they are. Source: `MetaPropertiesEnsemble.verify`.
 fn check_identities(options: &LogDirsOptions) -> Result<(), OpenError> {
     let (mut cluster, mut ids) = (None::<(String, &Path)>, BTreeMap::new());
-    for path in &options.dirs {
+    for path in options.dirs.iter().chain(&options.metadata_only_dir) {
         if MetaProperties::is_of_zookeeper(path) {
             return Err(OpenError::OfZooKeeper { path: path.clone() });
         }
@@ -515,6 +524,7 @@ fn check_identities(options: &LogDirsOptions) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Locks one directory; gives its cluster id and the broker epoch of its last clean stop.
 fn open_dir(path: &Path, options: &LogDirsOptions) -> Result<(Dir, String, i64), OpenError> {
     if !fs::is_dir(path) {
         return Err(OpenError::NotFormatted { path: path.to_owned() });

@@ -42,18 +42,25 @@ pub(super) fn clean<L: RaftLog + ?Sized>(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::*;
     use crate::broker::quorum::metadata_log::{METADATA_DIR, MetadataLog, MetadataLogConfig};
-    use crate::common::clock::SystemClock;
+    use crate::common::clock::{Clock, ManualClock, SystemClock};
     use crate::raft::control::data_batch;
     use crate::raft::snapshot::{Snapshot, SnapshotId};
 
     /// A log of forty batches of about 1100 bytes in segments of four, with a snapshot, covering records up to that second, at every tenth.
-    fn log(dir: &std::path::Path) -> (MetadataLog, SnapshotFiles) {
+    fn log(dir: &Path) -> (MetadataLog, SnapshotFiles) {
+        log_with(dir, SystemClock::shared())
+    }
+
+    fn log_with(dir: &Path, clock: Arc<dyn Clock>) -> (MetadataLog, SnapshotFiles) {
         let config = MetadataLogConfig { segment_bytes: 4600, ..MetadataLogConfig::default() };
-        let mut log = MetadataLog::open(dir, 0, &config, SystemClock::shared()).expect("opened");
+        let mut log = MetadataLog::open(dir, 0, &config, clock).expect("opened");
         for offset in 0..40 {
             let batch = data_batch(offset, 1, offset * 1000, [Bytes::from(vec![0; 1000])]).expect("a batch");
             log.append(&batch).expect("appended");
@@ -97,6 +104,24 @@ mod tests {
         assert_eq!((ends(&snapshots), log.start_offset()), (vec![30, 40], 30));
         clean(&policy, &snapshots, &mut log, 1_000_000).expect("cleaned");
         assert_eq!((ends(&snapshots), log.start_offset()), (vec![40], 40));
+    }
+
+    #[test]
+    fn the_files_of_deleted_segments_go_after_their_delay() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+        let (mut log, snapshots) = log_with(dir.path(), clock.clone());
+        let policy = SnapshotPolicy { retention_bytes: 0, ..SnapshotPolicy::default() };
+        clean(&policy, &snapshots, &mut log, 0).expect("cleaned");
+        let left = || {
+            let files = std::fs::read_dir(dir.path().join(METADATA_DIR)).expect("listed");
+            files.filter(|file| file.as_ref().expect("a file").path().extension().is_some_and(|extension| extension == "deleted")).count()
+        };
+        log.remove_deleted_files().expect("removed");
+        assert!(left() > 0, "reads may be under way");
+        clock.advance(60_001);
+        log.remove_deleted_files().expect("removed");
+        assert_eq!(left(), 0);
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl MetadataLog {
         Ok(MetadataLog { log })
     }
 
+    /// Unlinks the files of segments that were deleted a while ago.
+    pub(super) fn remove_deleted_files(&mut self) -> Result<(), RaftLogError> {
+        self.log.remove_deleted_files().map_err(failed)
+    }
+
     /// A clean stop.
     pub(super) fn close(&mut self) -> Result<(), RaftLogError> {
         self.log.flush().map_err(failed)?;

@@ -88,11 +88,17 @@ pub(super) struct Owner {
 /// What the owner wants of its log beyond Raft: a clean end.
 pub(super) trait MetadataLogFile: RaftLog + Send {
     fn close(&mut self) -> Result<(), RaftLogError>;
+    /// Unlinks the files of segments that were deleted a while ago.
+    fn remove_deleted_files(&mut self) -> Result<(), RaftLogError>;
 }
 
 impl MetadataLogFile for super::metadata_log::MetadataLog {
     fn close(&mut self) -> Result<(), RaftLogError> {
         super::metadata_log::MetadataLog::close(self)
+    }
+
+    fn remove_deleted_files(&mut self) -> Result<(), RaftLogError> {
+        super::metadata_log::MetadataLog::remove_deleted_files(self)
     }
 }
 
@@ -270,6 +276,7 @@ impl Owner {
         if now >= self.next_cleaning_ms {
             self.next_cleaning_ms = now + CLEANING_INTERVAL_MS;
             cleaning::clean(&self.policy, &self.snapshots, self.log.as_mut(), self.clock.now_ms())?;
+            self.log.remove_deleted_files()?;
         }
         self.commit()?;
         if now >= self.next_snapshot_ms && self.policy.is_due(self.bytes_since_snapshot, now.saturating_sub(self.last_snapshot_ms)) {

@@ -21,6 +21,7 @@ impl Node {
     fn options(&self) -> LogDirsOptions {
         LogDirsOptions {
             dirs: self.dirs.iter().map(|dir| dir.path().to_owned()).collect(),
+            metadata_only_dir: None,
             node_id: 1,
             clock: self.clock.clone(),
             recovery_threads_per_data_dir: 2,

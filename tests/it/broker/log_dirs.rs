@@ -5,7 +5,7 @@ use ottla::protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogD
 use ottla::protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla::protocol::messages::{AlterReplicaLogDirsRequest, CreatePartitionsRequest, DescribeLogDirsRequest};
 
-use super::{Broker, Connection, batch, values};
+use super::{Broker, Connection, batch, command, data_dir, values};
 
 fn move_to(connection: &mut Connection, path: &str, partitions: &[i32]) -> Vec<ErrorCode> {
     let topics = vec![AlterReplicaLogDirTopic { name: "t".to_owned(), partitions: partitions.to_vec(), ..Default::default() }];
@@ -90,4 +90,31 @@ fn a_replica_is_created_where_it_was_wanted_before_it_came() {
     let mut found = placed(&mut connection);
     found.sort_by_key(|(_, partition, _)| *partition);
     assert_eq!(found, [(here.clone(), 0, false), (here.clone(), 1, false), (there, 2, false), (here, 3, false)]);
+}
+
+#[test]
+fn the_metadata_log_may_have_a_directory_of_its_own() {
+    let (_keep, dir) = data_dir();
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (logs, metadata) = (format!("log.dirs={},{}", path("a"), path("b")), format!("metadata.log.dir={}", path("m")));
+    let options = ["--override", &logs, "--override", &metadata];
+    let broker = Broker::start_with(&options);
+    let mut connection = broker.connect();
+    connection.create_topic("kept", 3);
+    connection.produce("kept", 0, batch(&["x"]), -1);
+    let taken = command(&options).args(["--listen", "127.0.0.1:0"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("another process"), "{taken:?}");
+    broker.terminate();
+    assert!(dir.join("m/__cluster_metadata-0").is_dir() && !dir.join("a/__cluster_metadata-0").exists());
+    assert!(!dir.join("m/kept-0").exists());
+
+    let broker = Broker::start_with(&options);
+    assert_eq!(values(&broker.connect().fetch("kept", 0, 0)), [(0, "x".to_owned())]);
+    broker.kill();
+    let foreign = dir.join("m/meta.properties");
+    let content = std::fs::read_to_string(&foreign).expect("read").replace("node.id=1", "node.id=2");
+    std::fs::write(&foreign, content).expect("written");
+    let refused = command(&options).args(["--listen", "127.0.0.1:0"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("stored node id 2 doesn't match node.id 1"), "{refused:?}");
 }
