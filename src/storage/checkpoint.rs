@@ -33,6 +33,17 @@ pub fn read_offsets(path: &Path) -> Result<BTreeMap<TopicPartition, i64>, Storag
     .map(|entries| entries.into_iter().collect())
 }
 
+/// As [`read_offsets`]; one that is damaged is empty too: what it says can be found out from the logs, at some cost.
+pub fn read_offsets_or_none(path: &Path) -> Result<BTreeMap<TopicPartition, i64>, StorageError> {
+    match read_offsets(path) {
+        Err(error) if error.reason.kind() == std::io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "a damaged checkpoint is left out of account");
+            Ok(BTreeMap::new())
+        }
+        read => read,
+    }
+}
+
 /// The content of an offset checkpoint.
 pub fn offsets_text<'a>(offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) -> String {
     let lines = offsets.into_iter().map(|(tp, offset)| format!("{} {} {offset}", tp.topic, tp.partition));

@@ -4,7 +4,8 @@
 //! 2. Indexes without a log go; a segment with missing or malformed indexes is recovered.
 //! 3. After an unclean stop every segment from the recovery point on is read: the log is cut at the first batch that is not whole and
 //!    valid, later segments go, indexes are rebuilt.
-//! 4. Leader epochs beyond the end or before the start go; producer state is rebuilt from the newest snapshot and what follows it.
+//! 4. Leader epochs that are missing or damaged are read from the batches; those beyond the end or before the start go; producer state is
+//!    rebuilt from the newest snapshot and what follows it.
 //!
 //! Invariant: the same code runs after clean and unclean stops; a clean one only skips step 3.
 
@@ -78,8 +79,19 @@ impl Loader<'_> {
 
     fn load(&self) -> Result<Loaded, StorageError> {
         let found = self.finish_swaps(fs::list(self.dir())?)?;
-        let mut epochs = LeaderEpochs::load(self.dir())?;
+        let mut epochs = match LeaderEpochs::load(self.dir()) {
+            Err(error) if error.reason.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::warn!(%error, "damaged leader epochs are made anew from the log");
+                LeaderEpochs::new(self.dir())
+            }
+            loaded => loaded?,
+        };
+        let had_epochs = epochs.latest().is_some();
         let mut segments = self.open_segments(found, &mut epochs)?;
+        if !had_epochs {
+            epochs = LeaderEpochs::new(self.dir());
+            segments.values().try_for_each(|segment| segment.collect_epochs(&mut epochs))?;
+        }
         if !self.options.had_clean_shutdown {
             self.recover_unflushed(&mut segments, &mut epochs)?;
         }

@@ -272,10 +272,10 @@ impl LogDirs {
         let dir = &self.dirs[index];
         // From here on a crash leaves an unclean directory.
         fs::remove_file(&dir.path.join(CLEAN_SHUTDOWN_FILE))?;
-        let recovery_points = checkpoint::read_offsets(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
-        let log_start_offsets = checkpoint::read_offsets(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
-        let high_watermarks = checkpoint::read_offsets(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
-        let cleaned_to = checkpoint::read_offsets(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
+        let recovery_points = checkpoint::read_offsets_or_none(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
+        let log_start_offsets = checkpoint::read_offsets_or_none(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
+        let high_watermarks = checkpoint::read_offsets_or_none(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
+        let cleaned_to = checkpoint::read_offsets_or_none(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
         let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
         let mut futures: Vec<(PathBuf, TopicPartition)> = Vec::new();
         for path in fs::list(&dir.path)? {

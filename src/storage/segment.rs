@@ -572,6 +572,22 @@ impl Segment {
         (inner.offset_index.file.size_bytes(), inner.time_index.file.size_bytes())
     }
 
+    /// Notes where the leader epochs of its batches begin.
+    pub(super) fn collect_epochs(&self, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
+        let size = self.size_bytes();
+        if size == 0 {
+            return Ok(());
+        }
+        let file = self.file()?;
+        let mut headers = Headers::new(&file, self.path(), 0, size);
+        while let Some(Located { header, .. }) = headers.next()? {
+            if epochs.latest().is_none_or(|(latest, _)| header.partition_leader_epoch > latest) {
+                epochs.assign(header.partition_leader_epoch, header.base_offset);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the whole segment, cuts it at the first batch that is not whole and valid, rebuilds its indexes, and brings `producers` and
     /// `epochs` up to its end. Gives the number of bytes that were cut off.
     pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {

@@ -202,6 +202,15 @@ impl Quorum {
         };
         refusal::check_bootstrap(&bootstrap)?;
 
+        let quorum_state_path = metadata_dir.join("quorum-state");
+        let quorum_state = match fs::read_if_exists(&quorum_state_path)? {
+            Some(content) => {
+                let state = QuorumState::parse(&String::from_utf8_lossy(&content));
+                Some(state.map_err(|source| QuorumError::QuorumState { path: quorum_state_path.clone(), source })?)
+            }
+            None => None,
+        };
+
         // From here on the directory is this node's to change.
         fs::create_dir_all(&metadata_dir)?;
         snapshots.remove_unfinished()?;
@@ -223,19 +232,11 @@ impl Quorum {
             .into());
         }
 
-        let quorum_state_path = metadata_dir.join("quorum-state");
-        let stored = match fs::read_if_exists(&quorum_state_path)? {
-            Some(content) => {
-                let state = QuorumState::parse(&String::from_utf8_lossy(&content));
-                Some(state.map_err(|source| QuorumError::QuorumState { path: quorum_state_path.clone(), source })?)
-            }
-            None => None,
-        };
         let last_epoch = log.last_epoch().max(newest.map_or(0, |id| id.epoch));
         let log_end = LogEnd { last_epoch, end_offset: log.end_offset() };
         let now_ms = options.clock.monotonic_ms();
         let engine_random = Random::new(random.next_u64());
-        let mut engine = Engine::new(RaftOptions::new(local), stored, log_end, loading.voters, engine_random, now_ms);
+        let mut engine = Engine::new(RaftOptions::new(local), quorum_state, log_end, loading.voters, engine_random, now_ms);
         engine.set_local_endpoints(vec![options.controller_endpoint.clone()]);
 
         Ok(Quorum {

@@ -3,6 +3,7 @@
 mod admin;
 mod apis;
 mod cluster;
+mod damage;
 mod hostile;
 mod log_dirs;
 mod log_format;
