@@ -93,16 +93,36 @@ impl TransactionShard {
         Ok(metadata.prepared(false, version, self.producer_id_after(metadata)?, false, now.wall_ms))
     }
 
+    /// Notes which transactions are open, and since when. What their records say of that is of the wall clock, which somebody may set: it
+    /// is believed once, and for no more than the time since the last look.
+    pub(super) fn look_at_open(&mut self, now: Now) {
+        let now_ms = i64::try_from(now.monotonic_ms).unwrap_or(i64::MAX);
+        let most_ms = self.looked_at_ms.map_or(i64::MAX, |last_ms| now_ms - last_ms);
+        let open = self.transactions.iter().filter(|(_, metadata)| metadata.state == TransactionState::Ongoing);
+        let open = open.map(|(id, metadata)| {
+            let start_ms = metadata.start_timestamp_ms;
+            let age_ms = now.wall_ms.saturating_sub(start_ms).clamp(0, most_ms);
+            let known = self.open.get(id).filter(|(known_ms, _)| *known_ms == start_ms).copied();
+            (id.clone(), known.unwrap_or((start_ms, now_ms.saturating_sub(age_ms))))
+        });
+        self.open = open.collect();
+        self.looked_at_ms = Some(now_ms);
+    }
+
     /// Aborts the transactions that are open for longer than they may.
+    ///
+    /// Differs: Kafka goes by the wall clock, and aborts them all when it is set forward.
     pub(super) fn abort_timed_out(&mut self, now: Now) -> Effects {
-        let timed_out = |metadata: &TransactionMetadata| {
+        self.look_at_open(now);
+        let now_ms = i64::try_from(now.monotonic_ms).unwrap_or(i64::MAX);
+        let timed_out = |id: &str, metadata: &TransactionMetadata| {
             metadata.state == TransactionState::Ongoing
                 && !metadata.is_two_phase_commit()
-                && metadata.start_timestamp_ms.saturating_add(i64::from(metadata.timeout_ms)) < now.wall_ms
+                && self.open.get(id).is_some_and(|(_, since_ms)| since_ms.saturating_add(i64::from(metadata.timeout_ms)) < now_ms)
         };
         let mut effects = Effects { replay: true, divisible: true, ..Effects::default() };
         let mut aborted = Vec::new();
-        for (id, metadata) in self.transactions.iter().filter(|(_, metadata)| timed_out(metadata)).take(IDS_PER_SWEEP) {
+        for (id, metadata) in self.transactions.iter().filter(|(id, metadata)| timed_out(id, metadata)).take(IDS_PER_SWEEP) {
             match self.fenced(metadata, now) {
                 Ok(next) => {
                     tracing::info!(transactional_id = id, timeout_ms = metadata.timeout_ms, "a transaction timed out and is aborted");

@@ -98,6 +98,10 @@ pub struct TransactionShard {
     transactions: BTreeMap<String, TransactionMetadata>,
     /// Of decided transactions whose markers were handed out: the partitions that have not answered.
     awaiting_markers: BTreeMap<String, BTreeSet<TopicPartition>>,
+    /// Of open transactions: when each began by the wall clock, which names it, and by the monotonic one, ms.
+    open: BTreeMap<String, (i64, i64)>,
+    /// The monotonic time of the last look at them, ms.
+    looked_at_ms: Option<i64>,
     timers: Timers<TimerKey, ()>,
 }
 
@@ -110,6 +114,8 @@ impl TransactionShard {
             leader_epoch: -1,
             transactions: BTreeMap::new(),
             awaiting_markers: BTreeMap::new(),
+            open: BTreeMap::new(),
+            looked_at_ms: None,
             timers: Timers::default(),
         }
     }
@@ -179,6 +185,7 @@ impl Shard for TransactionShard {
 
     /// Goes on with the transactions that are decided.
     fn on_loaded(&mut self, now: Now) -> Effects {
+        self.look_at_open(now);
         self.timers.schedule(now, TimerKey::AbortTimedOut, self.config.abort_timed_out_interval_ms, ());
         self.timers.schedule(now, TimerKey::RemoveExpired, self.config.remove_expired_interval_ms, ());
         let decided = self.transactions.iter().filter(|(_, metadata)| metadata.state.is_prepared());

@@ -414,6 +414,23 @@ fn a_transaction_that_is_open_too_long_is_aborted() {
 }
 
 #[test]
+fn a_clock_that_is_set_ends_no_transaction_and_keeps_none_open() {
+    const HOURS: i64 = 6 * 60 * 60 * 1000;
+    for (jump_ms, before_ms) in [(HOURS, 0), (HOURS, 15_000), (-HOURS, 0), (-HOURS, 15_000)] {
+        let mut h = Harness::new(2);
+        let producer = h.init(None).expect("an identity");
+        h.add(producer, &["a"], 2).expect("added");
+        h.advance(before_ms);
+        h.now.wall_ms += jump_ms;
+        // Of one that the jump comes before any look at, only that much is known.
+        h.advance(49_000 - before_ms);
+        assert_eq!(h.state(), TransactionState::Ongoing, "{jump_ms} after {before_ms}");
+        h.advance(32_000);
+        assert_ne!(h.state(), TransactionState::Ongoing, "{jump_ms} after {before_ms}");
+    }
+}
+
+#[test]
 fn a_two_phase_commit_does_not_time_out() {
     let mut h = Harness::with(TransactionCoordinatorConfig { two_phase_commit_enable: true, ..Default::default() }, 2);
     let mut request = InitProducerId {
