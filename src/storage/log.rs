@@ -112,8 +112,8 @@ impl LogOptions {
 /// What only one thread at a time may touch.
 struct Writer {
     producers: ProducerState,
-    /// Files waiting to be unlinked, with the time when they may be, ms.
-    deleted: Vec<(i64, PathBuf)>,
+    /// Files waiting to be unlinked, with the monotonic time when they may be, ms.
+    deleted: Vec<(u64, PathBuf)>,
 }
 
 /// One partition's log. Shared as `Arc<Log>`: appends and other changes exclude each other inside, reads run beside them.
@@ -173,7 +173,7 @@ impl Log {
                 high_watermark: log_end,
                 first_unstable: None,
                 recovery_point: loaded.recovery_point,
-                last_flush_time_ms: options.clock.now_ms(),
+                last_flush_time_ms: options.clock.monotonic_ms(),
                 truncations: 0,
                 swaps: 0,
             }),

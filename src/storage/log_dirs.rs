@@ -132,8 +132,8 @@ pub struct LogDirs {
     metadata_only_dir: Mutex<Option<Dir>>,
     dirs: Vec<Dir>,
     logs: RwLock<LogsByPartition>,
-    /// Directories of deleted partitions and when they may go, ms.
-    deleted: Mutex<Vec<(i64, PathBuf)>>,
+    /// Directories of deleted partitions and the monotonic time when they may go, ms.
+    deleted: Mutex<Vec<(u64, PathBuf)>>,
     /// Replicas on their way to another directory; see [`moves`]. Locked after `logs`.
     futures: Mutex<LogsByPartition>,
     /// Logs whose `partition.metadata` is not synced.
@@ -210,8 +210,13 @@ impl LogDirs {
         self.logs.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deleted(&self) -> MutexGuard<'_, Vec<(i64, PathBuf)>> {
+    fn deleted(&self) -> MutexGuard<'_, Vec<(u64, PathBuf)>> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The monotonic time after so many milliseconds.
+    fn due_ms(&self, delay_ms: i64) -> u64 {
+        self.options.clock.monotonic_ms().saturating_add_signed(delay_ms.max(0))
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -284,7 +289,7 @@ impl LogDirs {
                 continue;
             }
             if name.ends_with(DELETE_DIR_SUFFIX) {
-                self.deleted().push((self.options.clock.now_ms() + LogConfig::default().file_delete_delay_ms, path));
+                self.deleted().push((self.due_ms(LogConfig::default().file_delete_delay_ms), path));
             } else if let Some(topic_partition) = moves::parse_future_name(&path) {
                 futures.push((path, topic_partition));
             } else if name.ends_with(STRAY_DIR_SUFFIX) || name.ends_with(FUTURE_DIR_SUFFIX) {
@@ -390,7 +395,8 @@ impl LogDirs {
     pub fn flush_dirty_logs(&self) {
         for log in self.logs() {
             let overdue = log.recovery_point() < log.log_end_offset()
-                && self.options.clock.now_ms() - log.last_flush_time_ms() >= log.config().flush_ms;
+                && self.options.clock.monotonic_ms().saturating_sub(log.last_flush_time_ms())
+                    >= log.config().flush_ms.max(0).cast_unsigned();
             // A failure has taken its directory offline.
             let _ = if overdue { log.flush() } else { log.flush_rolled() };
         }

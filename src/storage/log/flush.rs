@@ -121,7 +121,7 @@ impl Log {
         if unflushed.iter().any(|segment| segment.base_offset() >= before.recovery_point) {
             fs::sync_dir(&self.dir())?;
         }
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.monotonic_ms();
         let mut offsets = self.offsets();
         offsets.last_flush_time_ms = now_ms;
         if indexes_are_complete && offsets.truncations == before.truncations {
@@ -130,8 +130,8 @@ impl Log {
         Ok(())
     }
 
-    /// Wall-clock time of the last flush, ms.
-    pub fn last_flush_time_ms(&self) -> i64 {
+    /// Monotonic time of the last flush, ms.
+    pub fn last_flush_time_ms(&self) -> u64 {
         self.offsets().last_flush_time_ms
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Offsets {
     /// Of the producer state; holds the last stable offset back while it is below the high watermark.
     pub(super) first_unstable: Option<OffsetMetadata>,
     pub(super) recovery_point: i64,
-    pub(super) last_flush_time_ms: i64,
+    pub(super) last_flush_time_ms: u64,
     /// Counts truncations, so that a flush that ran beside one does not move the recovery point.
     pub(super) truncations: u64,
     /// Counts compacted segments that took the place of others, so that a read that ran beside one does not trust its positions.

@@ -23,7 +23,7 @@ impl Log {
         segments: &[Arc<Segment>],
         with_snapshots: bool,
     ) -> Result<(), StorageError> {
-        let due_ms = self.clock.now_ms().saturating_add(self.config().file_delete_delay_ms);
+        let due_ms = self.due_ms();
         for segment in segments {
             for path in segment.mark_deleted()? {
                 writer.deleted.push((due_ms, path));
@@ -35,11 +35,16 @@ impl Log {
         Ok(())
     }
 
+    /// When what is deleted now may go, in monotonic time.
+    fn due_ms(&self) -> u64 {
+        self.clock.monotonic_ms().saturating_add_signed(self.config().file_delete_delay_ms.max(0))
+    }
+
     /// Unlinks deleted files whose `file.delete.delay.ms` is over.
     pub fn remove_deleted_files(&self) -> Result<(), StorageError> {
         let due: Vec<PathBuf> = {
             let mut writer = self.writer();
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.clock.monotonic_ms();
             writer.deleted.extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect()
         };
         due.iter().try_for_each(|path| fs::remove_file(path))

@@ -87,7 +87,7 @@ impl Log {
         // Snapshots stay only where a segment begins.
         for segment in old.iter().filter(|segment| segment.base_offset() != base_offset) {
             if let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
-                writer.deleted.push((self.clock.now_ms(), path));
+                writer.deleted.push((self.clock.monotonic_ms(), path));
             }
         }
         Ok(())

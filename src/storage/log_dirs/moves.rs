@@ -157,7 +157,7 @@ impl LogDirs {
         hosted.log.mark_closed(path.clone());
         dir.health.note(fs::rename(&from, &path))?;
         dir.gone().insert(topic_partition.clone());
-        let due_ms = self.options.clock.now_ms().saturating_add(hosted.log.config().file_delete_delay_ms);
+        let due_ms = self.due_ms(hosted.log.config().file_delete_delay_ms);
         self.deleted().push((due_ms, path));
         Ok(())
     }

@@ -79,7 +79,7 @@ impl LogDirs {
     /// Takes the log away at once (directory renamed `…-delete`); its files are removed by [`LogDirs::remove_deleted`] after `file.delete.delay.ms`.
     pub fn delete(&self, topic_partition: &TopicPartition) -> Result<(), LogDirsError> {
         if let Some((hosted, path)) = self.set_aside(topic_partition, DELETE_DIR_SUFFIX)? {
-            let due_ms = self.options.clock.now_ms().saturating_add(hosted.log.config().file_delete_delay_ms);
+            let due_ms = self.due_ms(hosted.log.config().file_delete_delay_ms);
             self.deleted().push((due_ms, path));
         }
         Ok(())
@@ -116,7 +116,7 @@ impl LogDirs {
                 tracing::warn!(%error, "cannot remove a deleted segment");
             }
         }
-        let now_ms = self.options.clock.now_ms();
+        let now_ms = self.options.clock.monotonic_ms();
         let due: Vec<PathBuf> = self.deleted().extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect();
         for path in due {
             if let Err(error) = fs::remove_dir_all(&path) {
