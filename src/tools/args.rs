@@ -4,7 +4,7 @@
 //! is rewritten word by word into `--name=value`, because jopt's rules are not clap's:
 //! - `--topic t`, `--topic=t` and `-topic t` are the same; there are no one-letter flags;
 //! - a flag that needs a value takes the next word whatever it looks like (`--shift-by -5`);
-//! - a flag whose value may be left out (`--state`) takes the next word unless that begins with `-`;
+//! - a flag whose value may be left out (`--state`) takes the next word unless that begins with `-` and is no number;
 //! - words that belong to no flag are ignored (here: with a warning);
 //! - a single-valued flag given twice is an error only once its value is asked for.
 //!
@@ -33,6 +33,11 @@ pub(crate) fn value(name: &'static str, value_name: &'static str, help: &'static
 /// A flag whose value may be left out.
 pub(crate) fn optional_value(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
     value(name, value_name, help).num_args(0..=1).require_equals(true).default_missing_value("")
+}
+
+/// A flag that takes all words up to the next flag, at least one, as argparse4j's `nargs("+")` does.
+pub(crate) fn values(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    value(name, value_name, help).num_args(1..).require_equals(true)
 }
 
 /// A file's name.
@@ -100,6 +105,7 @@ enum Takes {
     Nothing,
     Optional,
     Value,
+    Values,
 }
 
 fn takes(arg: &Arg) -> Takes {
@@ -107,6 +113,8 @@ fn takes(arg: &Arg) -> Takes {
         Takes::Nothing
     } else if arg.get_num_args().is_some_and(|range| range.min_values() == 0) {
         Takes::Optional
+    } else if arg.get_num_args().is_some_and(|range| range.max_values() > 1) {
+        Takes::Values
     } else {
         Takes::Value
     }
@@ -158,17 +166,26 @@ pub(crate) fn rewrite(command: &Command, args: &[String], strict: bool) -> Resul
         };
         let arg = find(command, name, !strict)?;
         let long = arg.get_long().unwrap_or(name);
-        let value = match takes(arg) {
+        let takes = takes(arg);
+        let mut value = match takes {
             Takes::Nothing if attached.is_some() && !strict => return Err(Usage(format!("Option {name} takes no value"))),
             Takes::Nothing => None,
             Takes::Optional => {
-                attached.or_else(|| args.as_slice().first().filter(|next| !next.starts_with('-')).and_then(|_| args.next().cloned()))
+                // A negative number is a value, as with jopt.
+                let is_value = |next: &&String| next.strip_prefix('-').is_none_or(|rest| rest.parse::<u64>().is_ok());
+                attached.or_else(|| args.as_slice().first().filter(is_value).and_then(|_| args.next().cloned()))
             }
-            Takes::Value => match attached.or_else(|| args.next().cloned()) {
+            Takes::Value | Takes::Values => match attached.or_else(|| args.next().cloned()) {
                 Some(value) => Some(value),
                 None => return Err(Usage(format!("Option {name} requires an argument"))),
             },
         };
+        if takes == Takes::Values {
+            while let Some(next) = args.as_slice().first().filter(|next| !next.starts_with('-')) {
+                rewritten.words.extend(value.replace(next.clone()).map(|value| format!("--{long}={value}")));
+                args.next();
+            }
+        }
         rewritten.words.push(match value {
             Some(value) => format!("--{long}={value}"),
             None => format!("--{long}"),
@@ -292,6 +309,7 @@ mod tests {
             value("topic-id", "T", ""),
             optional_value("state", "S", ""),
             value("shift-by", "N", "").alias("shift"),
+            values("property", "P=V", ""),
         ]))
     }
 
@@ -321,6 +339,15 @@ mod tests {
         assert_eq!(rewritten("--state --list"), Ok("--state --list".into()));
         assert_eq!(rewritten("--state Empty --list"), Ok("--state=Empty --list".into()));
         assert_eq!(rewritten("--list --state"), Ok("--list --state".into()));
+        assert_eq!(rewritten("--state -1"), Ok("--state=-1".into()));
+    }
+
+    #[test]
+    fn a_flag_of_many_values_takes_all_words_up_to_the_next_flag() {
+        assert_eq!(rewritten("--property a=1 b=2 --list c"), Ok("--property=a=1 --property=b=2 --list".into()));
+        assert_eq!(rewritten("--property=a=1 b=2"), Ok("--property=a=1 --property=b=2".into()));
+        let options = Options::parse(sample(), &words("--property a=1 b=-2 --list --property=c"), false).unwrap();
+        assert_eq!(options.values("property"), ["a=1", "b=-2", "c"]);
     }
 
     #[test]

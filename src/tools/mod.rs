@@ -17,14 +17,21 @@ mod connect;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
+mod consumer_perf_test;
 mod coordinator_records;
 mod dump_log;
+mod e2e_latency;
 mod exit;
 mod generate;
 mod java_json;
+mod java_number;
+mod latencies;
 mod links;
+mod metrics;
 mod names;
 mod output;
+mod payload;
+mod producer_perf_test;
 mod quickstart;
 mod record_json;
 mod session;
@@ -50,10 +57,20 @@ pub use exit::Exit;
 /// The release of Apache Kafka whose flags and texts these tools have.
 pub const KAFKA_VERSION: &str = "4.3.0";
 
+/// What parses the arguments of Kafka's own tool, where that shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parser {
+    /// Help is a failure on standard error.
+    Jopt,
+    /// Help is a success on standard output; there is no `--version`; the beginning of a flag's name is enough.
+    Argparse4j,
+}
+
 /// One tool.
 pub(crate) struct Tool {
     /// Kafka's name for it, such as `kafka-topics`.
     pub(crate) name: &'static str,
+    pub(crate) parser: Parser,
     /// Its arguments, from which help, completions and man pages are made too.
     pub(crate) command: fn() -> Command,
     /// Does the work. An error that comes back is printed in one line.
@@ -68,8 +85,17 @@ impl Tool {
 }
 
 /// Every tool, by name.
-pub(crate) const TOOLS: &[Tool] =
-    &[console_consumer::TOOL, console_producer::TOOL, consumer_groups::TOOL, dump_log::TOOL, storage::TOOL, topics::TOOL];
+pub(crate) const TOOLS: &[Tool] = &[
+    console_consumer::TOOL,
+    console_producer::TOOL,
+    consumer_groups::TOOL,
+    consumer_perf_test::TOOL,
+    dump_log::TOOL,
+    e2e_latency::TOOL,
+    producer_perf_test::TOOL,
+    storage::TOOL,
+    topics::TOOL,
+];
 
 /// Runs the tool of this name whatever the executable is called.
 pub fn main_of(name: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -113,31 +139,36 @@ fn conclude(session: &mut Session, result: anyhow::Result<Exit>) -> Exit {
 fn parse_and_run(tool: &Tool, session: &mut Session, words: Vec<OsString>) -> anyhow::Result<Exit> {
     let command = (tool.command)();
     let words = args::utf8(words)?;
-    // A tool with commands of its own, whose parser is argparse4j in Kafka: it knows no --version, and its help is a success.
-    let has_commands = command.get_positionals().next().is_some();
-    let options = Options::parse(command.clone(), &words, session.compat() && !has_commands)?;
+    let takes_words = command.get_positionals().next().is_some();
+    let by_argparse = tool.parser == Parser::Argparse4j;
+    let options = Options::parse(command.clone(), &words, session.compat() && !by_argparse)?;
     session.choose(&options);
-    if options.has("help") || (session.compat() && words.is_empty() && !has_commands) {
-        return help(session, command, has_commands);
+    if options.has("help") || (session.compat() && words.is_empty() && !(by_argparse && takes_words)) {
+        return help(session, command, by_argparse, takes_words || words.is_empty());
     }
     if options.has("version") {
-        return if session.compat() && has_commands {
+        // The third kind: arguments that may come without names, which are counted before --version is looked for.
+        return if session.compat() && (by_argparse || takes_words) {
             Err(Usage::new("unrecognized arguments: '--version'").into())
         } else {
             version(session)
         };
     }
-    for word in options.stray().iter().filter(|_| !has_commands) {
+    if by_argparse && !takes_words && !options.stray().is_empty() {
+        return Err(Usage(format!("unrecognized arguments: '{}'", options.stray().join(" "))).into());
+    }
+    for word in options.stray().iter().filter(|_| !takes_words) {
         session.warn(format_args!("ignored: '{word}' belongs to no option"));
     }
     (tool.run)(session, &options)
 }
 
-/// The help text on standard output; Kafka's tools print theirs on standard error and fail.
-fn help(session: &mut Session, mut command: Command, is_success: bool) -> anyhow::Result<Exit> {
+/// The help text on standard output; Kafka's tools print theirs on standard error and fail. With argparse4j it is standard output, and whether
+/// it is a success depends on the tool.
+fn help(session: &mut Session, mut command: Command, by_argparse: bool, is_success: bool) -> anyhow::Result<Exit> {
     let program = session.program().to_owned();
     let text = command.clone().bin_name(program).render_help();
-    if session.compat() && !is_success {
+    if session.compat() && !by_argparse {
         if let Some(about) = command.get_about() {
             writeln!(session.err, "{about}")?;
         }
@@ -149,7 +180,7 @@ fn help(session: &mut Session, mut command: Command, is_success: bool) -> anyhow
     } else {
         write!(session.out, "{text}")?;
     }
-    Ok(Exit::SUCCESS)
+    Ok(if session.compat() && !is_success { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
 fn version(session: &mut Session) -> anyhow::Result<Exit> {

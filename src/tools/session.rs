@@ -17,6 +17,8 @@ use super::output::{Format, wants_color};
 
 /// A spinner for something that is done sooner would only flicker.
 const PROGRESS_AFTER: Duration = Duration::from_millis(400);
+/// After this a cluster that does not answer, or a topic that is not there, deserves a notice.
+const NOTICE_AFTER: Duration = Duration::from_secs(4);
 
 /// Which of the standard streams are terminals.
 #[derive(Clone, Copy, Debug, Default)]
@@ -162,6 +164,26 @@ impl Session {
             writeln!(self.err, "Nothing was changed.")?;
         }
         Ok(yes)
+    }
+
+    /// Awaits `work`, with a spinner for a terminal and a line on standard error after some seconds for all.
+    pub(crate) async fn patiently<F: Future>(&mut self, message: &str, notice: &str, work: F) -> F::Output {
+        let mut work = std::pin::pin!(work);
+        if let Ok(result) = tokio::time::timeout(NOTICE_AFTER, self.with_progress(message, &mut work)).await {
+            return result;
+        }
+        self.warn(notice);
+        work.await
+    }
+
+    /// Says what is deprecated: on standard output, as Kafka's tools do, only for those who want that.
+    pub(crate) fn deprecated(&mut self, notice: &str) -> io::Result<()> {
+        if self.compat {
+            writeln!(self.out, "{notice}")?;
+        } else if !self.quiet {
+            self.warn(notice);
+        }
+        Ok(())
     }
 
     /// Awaits `work`, with a spinner on standard error if that takes long and someone watches.

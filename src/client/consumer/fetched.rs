@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::ConsumerRecord;
 use crate::client::admin::IsolationLevel;
 use crate::common::topic_partition::TopicPartition;
-use crate::protocol::batch::{BatchError, BatchView, ControlRecordType, Record, TimestampType};
+use crate::protocol::batch::{BatchError, BatchView, ControlRecordType, DecompressionLimits, Record, RecordRef, TimestampType};
 use crate::protocol::messages::fetch_response::AbortedTransaction;
 
 /// How records are read out of batches.
@@ -22,6 +22,9 @@ pub(super) struct Reading {
     pub(super) check_crcs: bool,
 }
 
+/// What records are lent to.
+pub(super) type Visit<'a> = dyn FnMut(&TopicPartition, &RecordRef<'_>) + 'a;
+
 /// One partition's share of a Fetch answer.
 pub(super) struct Fetched {
     pub(super) partition: TopicPartition,
@@ -30,7 +33,8 @@ pub(super) struct Fetched {
     pub(super) serial: u64,
     reading: Reading,
     bytes: Bytes,
-    /// Where the next batch starts in `bytes`.
+    /// Where the batch at hand starts in `bytes`, and where the next.
+    batch_at: usize,
     at: usize,
     next_offset: i64,
     last_epoch: Option<i32>,
@@ -59,6 +63,7 @@ impl Fetched {
             serial,
             reading,
             bytes,
+            batch_at: 0,
             at: 0,
             next_offset: fetch_offset,
             last_epoch: None,
@@ -121,19 +126,58 @@ impl Fetched {
         }
     }
 
+    /// Lends the records of the next batch, or those that are left of the one at hand, instead of handing them out: uncompressed ones cost
+    /// no allocation and no reference count. Gives how many; `None` when there are no more.
+    pub(super) fn visit_batch(&mut self, visit: &mut Visit<'_>) -> Result<Option<usize>, BatchError> {
+        let mut count = 0;
+        if !self.records.is_empty() {
+            // What was taken out of its batch already cannot be lent: the batch is read again.
+            self.at = self.batch_at;
+            self.records.clear();
+        }
+        let rest = self.bytes.slice(self.at..);
+        let Some(batch) = self.open_batch(&rest)? else { return Ok(None) };
+        if let Some(batch) = batch {
+            let (partition, next_offset) = (&self.partition, &mut self.next_offset);
+            batch.visit_records::<BatchError>(DecompressionLimits::default(), |record| {
+                if record.offset >= *next_offset {
+                    *next_offset = record.offset + 1;
+                    count += 1;
+                    visit(partition, &record);
+                }
+                Ok(())
+            })?;
+        }
+        // A compacted batch ends behind its last record.
+        self.next_offset = self.next_offset.max(self.batch_end);
+        Ok(Some(count))
+    }
+
     /// Reads the next batch into `records`. False when there is no whole one.
     fn next_batch(&mut self) -> Result<bool, BatchError> {
         let rest = self.bytes.slice(self.at..);
-        let batch = match BatchView::parse(&rest) {
+        let Some(batch) = self.open_batch(&rest)? else { return Ok(false) };
+        if let Some(batch) = batch {
+            for record in batch.records_shared(&rest) {
+                self.records.push_back(record?);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes behind the batch that `rest` begins with; `None` when it is cut. It comes back if it has records for the caller.
+    fn open_batch<'a>(&mut self, rest: &'a Bytes) -> Result<Option<Option<BatchView<'a>>>, BatchError> {
+        let batch = match BatchView::parse(rest) {
             Ok(batch) => batch,
             // The broker cuts the last batch where the size limit is.
-            Err(BatchError::Truncated { .. }) => return Ok(false),
+            Err(BatchError::Truncated { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         if self.reading.check_crcs {
             batch.verify_crc()?;
         }
         let header = *batch.header();
+        self.batch_at = self.at;
         self.at += batch.bytes().len();
         self.batch_end = header.next_offset();
         self.last_epoch = (header.partition_leader_epoch >= 0).then_some(header.partition_leader_epoch);
@@ -146,21 +190,15 @@ impl Fetched {
                 self.aborted.pop_front();
             }
             if header.is_control() {
-                let marker = batch.records_shared(&rest).next().transpose()?;
+                let marker = batch.records_shared(rest).next().transpose()?;
                 let kind = marker.and_then(|record| ControlRecordType::parse(record.key.as_deref().unwrap_or_default()));
                 if kind == Some(ControlRecordType::Abort) {
                     self.aborting.remove(&header.producer_id);
                 }
             } else if header.is_transactional() && self.aborting.contains(&header.producer_id) {
-                return Ok(true);
+                return Ok(Some(None));
             }
         }
-        if header.is_control() {
-            return Ok(true);
-        }
-        for record in batch.records_shared(&rest) {
-            self.records.push_back(record?);
-        }
-        Ok(true)
+        Ok(Some((!header.is_control()).then_some(batch)))
     }
 }

@@ -40,7 +40,7 @@ use super::metadata::TopicMetadata;
 use crate::common::clock::{Clock, SystemClock};
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::batch::BatchError;
-pub use crate::protocol::batch::{RecordHeader, TimestampType};
+pub use crate::protocol::batch::{RecordHeader, RecordRef, TimestampType};
 use crate::protocol::error_code::ErrorCode;
 
 /// A record as it was read.
@@ -520,6 +520,27 @@ impl Consumer {
     /// The next records, at most `max.poll.records`, in each partition in order; none when `timeout` is over first. The positions are then
     /// behind them. Errors that concern a partition's data come back here; the call may be repeated after any of them.
     pub async fn poll(&self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ConsumerError> {
+        self.poll_with(timeout, |state, max| state.take(max), Vec::is_empty).await
+    }
+
+    /// As [`Consumer::poll`], but the records are lent instead of handed out, which costs no allocation, and in whole batches: until there
+    /// are at least `max.poll.records` of them. Gives how many. `visit` must be quick and must not call this consumer; records of which it
+    /// has seen a part when the batch turns out to be corrupt are followed by an error, now or at the next poll.
+    pub async fn poll_visit(
+        &self,
+        timeout: Duration,
+        mut visit: impl FnMut(&TopicPartition, &RecordRef<'_>),
+    ) -> Result<usize, ConsumerError> {
+        self.poll_with(timeout, |state, max| state.visit(max, &mut visit), |count| *count == 0).await
+    }
+
+    /// Waits until `take` takes something.
+    async fn poll_with<T: Default>(
+        &self,
+        timeout: Duration,
+        mut take: impl FnMut(&mut State, usize) -> Result<T, ConsumerError>,
+        is_nothing: impl Fn(&T) -> bool,
+    ) -> Result<T, ConsumerError> {
         let deadline = Instant::now().checked_add(timeout);
         self.auto_commit_if_due();
         let _polling = Polling::start(&self.shared);
@@ -531,8 +552,8 @@ impl Consumer {
                 if let Some(error) = state.errors.pop_front() {
                     return Err(error);
                 }
-                let records = state.take(self.shared.settings.max_poll_records)?;
-                if !records.is_empty() {
+                let records = take(&mut state, self.shared.settings.max_poll_records)?;
+                if !is_nothing(&records) {
                     drop(state);
                     self.shared.wake.notify_one();
                     return Ok(records);
@@ -544,7 +565,7 @@ impl Consumer {
                 Some(deadline) => tokio::select! {
                     biased;
                     () = &mut ready => {}
-                    () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+                    () = tokio::time::sleep_until(deadline) => return Ok(T::default()),
                 },
                 None => ready.await,
             }

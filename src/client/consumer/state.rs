@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fetched::Fetched;
+use super::fetched::{Fetched, Visit};
 use super::{ConsumerError, ConsumerRecord, OffsetAndMetadata, OffsetReset};
 use crate::common::topic_partition::TopicPartition;
+use crate::protocol::batch::BatchError;
 
 /// How many answers a partition may have waiting: one that is read and the next.
 pub(super) const MAX_WAITING: u32 = 2;
@@ -234,9 +235,31 @@ impl State {
     /// Hands out up to `max` records and moves the positions behind them. An error comes only when there is nothing before it to hand out.
     pub(super) fn take(&mut self, max: usize) -> Result<Vec<ConsumerRecord>, ConsumerError> {
         let mut records = Vec::new();
+        self.take_each(max, |fetched| {
+            let record = fetched.next()?;
+            Ok(record.map(|record| {
+                records.push(record);
+                1
+            }))
+        })?;
+        Ok(records)
+    }
+
+    /// Lends records until there are at least `enough`, whole batches of them, as [`State::take`] hands them out; gives how many.
+    pub(super) fn visit(&mut self, enough: usize, visit: &mut Visit<'_>) -> Result<usize, ConsumerError> {
+        self.take_each(enough, |fetched| fetched.visit_batch(visit))
+    }
+
+    /// Goes through what waits with `step`, which takes some records and says how many, until there are `enough` of them.
+    fn take_each(
+        &mut self,
+        enough: usize,
+        mut step: impl FnMut(&mut Fetched) -> Result<Option<usize>, BatchError>,
+    ) -> Result<usize, ConsumerError> {
+        let mut count = 0;
         let mut put_aside = VecDeque::new();
         let mut failure = None;
-        while records.len() < max
+        while count < enough
             && let Some(mut fetched) = self.waiting.pop_front()
         {
             let Some(assigned) = self.assigned.get_mut(&fetched.partition).filter(|it| it.serial == fetched.serial) else { continue };
@@ -245,11 +268,11 @@ impl State {
                 continue;
             }
             let used_up = loop {
-                if records.len() == max {
+                if count >= enough {
                     break false;
                 }
-                match fetched.next() {
-                    Ok(Some(record)) => records.push(record),
+                match step(&mut fetched) {
+                    Ok(Some(taken)) => count += taken,
                     Ok(None) => break true,
                     Err(error) => {
                         let (offset, _) = fetched.position();
@@ -278,12 +301,12 @@ impl State {
             self.waiting.push_front(fetched);
         }
         match failure {
-            Some(error) if records.is_empty() => Err(error),
+            Some(error) if count == 0 => Err(error),
             Some(error) => {
                 self.errors.push_back(error);
-                Ok(records)
+                Ok(count)
             }
-            None => Ok(records),
+            None => Ok(count),
         }
     }
 

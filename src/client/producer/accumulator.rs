@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::ProducerRecord;
-use super::batch::{Batch, BatchResult, Callback, Delivery, FailureListener};
+use super::batch::{Batch, BatchResult, Callback, Delivery, Listeners};
 use super::partitioner::{RoundRobin, Sticky, partition_for_key};
 use super::sequences::{ProducerIdAndEpoch, Sequences};
 use super::transactions::Transactions;
@@ -100,7 +100,7 @@ pub(super) struct Accumulator {
     drain_start: HashMap<i32, usize>,
     /// Of a producer with a transactional id.
     pub(super) transactions: Option<Transactions>,
-    pub(super) failure_listener: Option<Arc<FailureListener>>,
+    pub(super) listeners: Listeners,
     pub(super) flushes: usize,
     pub(super) closed: bool,
     /// Why nothing can be sent any more.
@@ -133,7 +133,7 @@ impl Accumulator {
             random,
             drain_start: HashMap::new(),
             transactions,
-            failure_listener: None,
+            listeners: Listeners::default(),
             flushes: 0,
             closed: false,
             fatal: None,
@@ -245,8 +245,8 @@ impl Accumulator {
             if let Some(transactions) = &mut self.transactions {
                 transactions.add_partition(&topic_partition);
             }
-            let listener = self.failure_listener.clone();
-            let batch = Batch::new(self.next_batch_id, topic_partition, builder, now, Some(permit), listener);
+            let listeners = self.listeners.clone();
+            let batch = Batch::new(self.next_batch_id, topic_partition, builder, now, Some(permit), listeners);
             self.incomplete.insert(batch.id, Arc::clone(&batch.result));
             self.next_batch_id += 1;
             queue.batches.push_back(batch);

@@ -25,12 +25,22 @@ pub struct RecordMetadata {
 /// Who hears of a record's outcome, on the producer's own task.
 pub(super) enum Callback {
     Once(Box<dyn FnOnce(Result<RecordMetadata, ClientError>) + Send>),
-    /// The producer's failure listener, if the record fails. It costs no allocation.
+    /// The producer's listeners. It costs no allocation.
     Tagged(u64),
 }
 
 /// Hears of tagged records that were not delivered, on the producer's own task: it must be quick and must not wait.
 pub type FailureListener = dyn Fn(u64, ClientError) + Send + Sync;
+
+/// Hears of the tags of records that were delivered, once for all of a batch, in their order; else as [`FailureListener`].
+pub type DeliveryListener = dyn Fn(&mut dyn Iterator<Item = u64>) + Send + Sync;
+
+/// Who hears of tagged records.
+#[derive(Clone, Default)]
+pub(super) struct Listeners {
+    pub(super) failure: Option<Arc<FailureListener>>,
+    pub(super) delivery: Option<Arc<DeliveryListener>>,
+}
 
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -157,7 +167,7 @@ pub(super) struct Batch {
     pub(super) topic_partition: TopicPartition,
     pub(super) result: Arc<BatchResult>,
     pub(super) callbacks: Vec<(u32, i64, Callback)>,
-    failure_listener: Option<Arc<FailureListener>>,
+    listeners: Listeners,
     pub(super) record_count: i32,
     pub(super) created: Instant,
     pub(super) last_attempt: Instant,
@@ -183,7 +193,7 @@ impl Batch {
         builder: BatchBuilder,
         now: Instant,
         memory: Option<OwnedSemaphorePermit>,
-        failure_listener: Option<Arc<FailureListener>>,
+        listeners: Listeners,
     ) -> Batch {
         Batch {
             id,
@@ -191,7 +201,7 @@ impl Batch {
             result: Arc::new(BatchResult::new(topic_partition.clone())),
             topic_partition,
             callbacks: Vec::new(),
-            failure_listener,
+            listeners,
             record_count: 0,
             created: now,
             last_attempt: now,
@@ -209,7 +219,7 @@ impl Batch {
 
     /// A batch that was split off another, already finished.
     pub(super) fn part(id: u64, whole: &Batch, builder: BatchBuilder) -> Result<Batch, BatchError> {
-        let mut part = Batch::new(id, whole.topic_partition.clone(), builder, whole.created, None, whole.failure_listener.clone());
+        let mut part = Batch::new(id, whole.topic_partition.clone(), builder, whole.created, None, whole.listeners.clone());
         part.record_count = part.builder().map_or(0, |builder| builder.record_count());
         part.order = whole.order;
         part.is_part = true;
@@ -290,12 +300,18 @@ impl Batch {
     }
 
     fn tell(&mut self, outcome: &Outcome) {
+        if let (Outcome::Delivered { .. }, Some(listener)) = (outcome, &self.listeners.delivery) {
+            listener(&mut self.callbacks.iter().filter_map(|(_, _, callback)| match callback {
+                Callback::Tagged(tag) => Some(*tag),
+                Callback::Once(_) => None,
+            }));
+        }
         for (index, timestamp, callback) in std::mem::take(&mut self.callbacks) {
             match callback {
                 Callback::Once(callback) => callback(self.result.of_record(outcome, index, timestamp)),
                 Callback::Tagged(_) if matches!(outcome, Outcome::Delivered { .. }) => {}
                 Callback::Tagged(tag) => {
-                    if let Some(listener) = &self.failure_listener
+                    if let Some(listener) = &self.listeners.failure
                         && let Err(error) = self.result.of_record(outcome, index, timestamp)
                     {
                         listener(tag, error);

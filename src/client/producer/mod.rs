@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use accumulator::{Accumulator, Appended, Gathering, largest_batch_of};
 use batch::{BatchResult, Callback, Outcome};
-pub use batch::{Delivery, FailureListener, RecordMetadata};
+pub use batch::{Delivery, DeliveryListener, FailureListener, RecordMetadata};
 pub use partitioner::{murmur2, partition_for_key};
 use sender::{Sender, Sending};
 use transactions::{AnnouncedVersion, Completion, Transactions};
@@ -206,14 +206,20 @@ impl Producer {
         self.offer(record, &mut Some(Callback::Once(Box::new(callback)))).await
     }
 
-    /// As [`Producer::send`]; if the record is not delivered, the failure listener hears of its tag. Cheaper than a function of its own.
+    /// As [`Producer::send`]; the failure listener hears of its tag if the record is not delivered, and the delivery listener if it is.
+    /// Cheaper than a function of its own.
     pub async fn send_tagged(&self, record: ProducerRecord<'_>, tag: u64) -> Result<Delivery, ClientError> {
         self.offer(record, &mut Some(Callback::Tagged(tag))).await
     }
 
     /// Names who hears of tagged records that are not delivered, of those that are sent from now on.
     pub fn set_failure_listener(&self, listener: Arc<FailureListener>) {
-        self.shared.accumulator().failure_listener = Some(listener);
+        self.shared.accumulator().listeners.failure = Some(listener);
+    }
+
+    /// Names who hears of tagged records that are delivered, of those that are sent from now on.
+    pub fn set_delivery_listener(&self, listener: Arc<DeliveryListener>) {
+        self.shared.accumulator().listeners.delivery = Some(listener);
     }
 
     async fn offer(&self, record: ProducerRecord<'_>, callback: &mut Option<Callback>) -> Result<Delivery, ClientError> {

@@ -41,7 +41,7 @@ pub(super) fn run(session: &mut Session, words: &[OsString]) -> anyhow::Result<E
     let options = Options::parse(command(), &args::utf8(words.to_vec())?, false)?;
     session.choose(&options);
     if options.has("help") {
-        return super::help(session, command(), true);
+        return super::help(session, command(), true, true);
     }
     if options.stray().is_empty() {
         return Err(Usage::new("check takes the directories to look through").into());

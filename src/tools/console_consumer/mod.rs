@@ -32,10 +32,10 @@ use writer::Writer;
 use super::args::Options;
 use super::exit::Exit;
 use super::session::Session;
-use super::{Tool, connect};
+use super::{Parser, Tool, connect};
 use crate::client::consumer::{Consumer, ConsumerError};
 
-pub(crate) const TOOL: Tool = Tool { name: "kafka-console-consumer", command: options::command, run };
+pub(crate) const TOOL: Tool = Tool { name: "kafka-console-consumer", parser: Parser::Jopt, command: options::command, run };
 
 /// Committing and leaving the group may take this long.
 const CLOSING: Duration = Duration::from_secs(30);

@@ -13,7 +13,6 @@ mod input;
 mod options;
 mod reader;
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,16 +29,14 @@ use super::exit::{Exit, Failure};
 use super::record_json;
 use super::session::Session;
 use super::signals::Signals;
-use super::{Tool, connect};
+use super::{Parser, Tool, connect};
 use crate::client::producer::{Producer, ProducerRecord};
 use crate::client::{ClientConfig, ClientError, TransactionError};
 use crate::protocol::batch::RecordHeader;
 use crate::protocol::error_code::ErrorCode;
 
-pub(crate) const TOOL: Tool = Tool { name: "kafka-console-producer", command: options::command, run };
+pub(crate) const TOOL: Tool = Tool { name: "kafka-console-producer", parser: Parser::Jopt, command: options::command, run };
 
-/// After this a cluster that does not answer, or a topic that is not there, deserves a notice.
-const NOTICE_AFTER: Duration = Duration::from_secs(4);
 /// How long connections may take to close once everything is delivered.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -56,7 +53,7 @@ async fn produce(session: &mut Session, request: &Request, config: &ClientConfig
     let servers = connect::describe_servers(config);
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (message, notice) = (format!("Connecting to {servers}"), format!("no answer from {servers} yet"));
-    let connecting = patiently(session, &message, &notice, Producer::connect(config));
+    let connecting = session.patiently(&message, &notice, Producer::connect(config));
     let producer = tokio::select! {
         producer = connecting => producer?,
         exit = signals.next() => return Ok(exit),
@@ -85,16 +82,6 @@ async fn produce(session: &mut Session, request: &Request, config: &ClientConfig
         None if failed.is_some() && !session.compat() => Ok(Exit::FAILURE),
         None => Ok(Exit::SUCCESS),
     }
-}
-
-/// Awaits `work`, with a spinner for a terminal and a line on standard error after some seconds for all.
-async fn patiently<F: Future>(session: &mut Session, message: &str, notice: &str, work: F) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    if let Ok(result) = tokio::time::timeout(NOTICE_AFTER, session.with_progress(message, &mut work)).await {
-        return result;
-    }
-    session.warn(notice);
-    work.await
 }
 
 /// What became of the records, told by the producer's task.
@@ -274,7 +261,7 @@ impl<'a> Sending<'a> {
             _ => {
                 let notice = format!("topic '{topic}' is not there yet");
                 let asking = self.producer.partitions_for(topic);
-                let found = patiently(session, &format!("Looking for topic '{topic}'"), &notice, asking).await;
+                let found = session.patiently(&format!("Looking for topic '{topic}'"), &notice, asking).await;
                 let count = match found {
                     Ok(found) => i32::try_from(found.partitions.len()).unwrap_or(i32::MAX),
                     Err(error) if error.is(ErrorCode::UnknownTopicOrPartition) => {

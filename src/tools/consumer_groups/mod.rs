@@ -23,10 +23,10 @@ use super::connect::ConnectError;
 use super::exit::{Exit, Usage, is_broken_pipe};
 use super::output::{Format, print_json};
 use super::session::{Session, runtime};
-use super::{Tool, connect};
+use super::{Parser, Tool, connect};
 use crate::client::admin::{Admin, GroupState, GroupType, ListGroupsFilter};
 
-pub(crate) const TOOL: Tool = Tool { name: "kafka-consumer-groups", command: options::command, run };
+pub(crate) const TOOL: Tool = Tool { name: "kafka-consumer-groups", parser: Parser::Jopt, command: options::command, run };
 
 /// How long a call may take when `--timeout` does not say.
 const TIMEOUT_MS: u64 = 30_000;

@@ -19,7 +19,7 @@ use clap::Command;
 use serde_json::{Value, json};
 
 use self::decoder::{DECODERS, Decoder};
-use super::Tool;
+use super::{Parser, Tool};
 use super::args::{self, Options, flag, optional_value, value, with_general_args};
 use super::exit::{Exit, Failure};
 use super::output::Format;
@@ -27,7 +27,7 @@ use super::session::Session;
 use crate::storage::fs;
 use crate::storage::inspect::{TxnIndexFile, snapshot_producers};
 
-pub(super) const TOOL: Tool = Tool { name: "kafka-dump-log", command, run };
+pub(super) const TOOL: Tool = Tool { name: "kafka-dump-log", parser: Parser::Jopt, command, run };
 
 const MAX_MESSAGE_SIZE: i32 = 5 * 1024 * 1024;
 

@@ -16,7 +16,7 @@ use clap::{Arg, Command, ValueHint};
 use serde_json::json;
 
 use self::config::NodeConfig;
-use super::Tool;
+use super::{Parser, Tool};
 use super::args::{self, Options, file, flag, value, with_general_args};
 use super::exit::{Exit, Usage};
 use super::output::{Format, print_json};
@@ -24,7 +24,7 @@ use super::session::Session;
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
 
-pub(super) const TOOL: Tool = Tool { name: "kafka-storage", command, run };
+pub(super) const TOOL: Tool = Tool { name: "kafka-storage", parser: Parser::Argparse4j, command, run };
 
 const COMMANDS: [&str; 5] = ["info", "format", "version-mapping", "feature-dependencies", "random-uuid"];
 

@@ -20,7 +20,7 @@ use super::args::Options;
 use super::exit::{Exit, Failure, Usage};
 use super::output::{Format, print_json};
 use super::session::{Session, runtime};
-use super::{Tool, connect};
+use super::{Parser, Tool, connect};
 use crate::client::admin::{Admin, ConfigEntry, ConfigResource, NewPartitions, NewTopic, Results, TopicPartitionInfo};
 use crate::client::{ApiError, ClientConfig, ClientError};
 use crate::common::topic_partition::TopicPartition;
@@ -28,7 +28,7 @@ use crate::protocol::error_code::ErrorCode;
 
 pub(crate) use options::TOPIC_CONFIGS;
 
-pub(crate) const TOOL: Tool = Tool { name: "kafka-topics", command: options::command, run };
+pub(crate) const TOOL: Tool = Tool { name: "kafka-topics", parser: Parser::Jopt, command: options::command, run };
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 

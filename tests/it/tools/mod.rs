@@ -8,6 +8,7 @@ mod consumer_groups;
 mod dry_run;
 mod dump_log;
 mod generated;
+mod perf;
 mod storage;
 mod strangers;
 mod topics;
@@ -26,6 +27,9 @@ fn executable(program: &str) -> &'static str {
         "kafka-consumer-groups" => env!("CARGO_BIN_EXE_kafka-consumer-groups"),
         "kafka-console-producer" => env!("CARGO_BIN_EXE_kafka-console-producer"),
         "kafka-console-consumer" => env!("CARGO_BIN_EXE_kafka-console-consumer"),
+        "kafka-producer-perf-test" => env!("CARGO_BIN_EXE_kafka-producer-perf-test"),
+        "kafka-consumer-perf-test" => env!("CARGO_BIN_EXE_kafka-consumer-perf-test"),
+        "kafka-e2e-latency" => env!("CARGO_BIN_EXE_kafka-e2e-latency"),
         "kafka-dump-log" => env!("CARGO_BIN_EXE_kafka-dump-log"),
         "kafka-storage" => env!("CARGO_BIN_EXE_kafka-storage"),
         "ottla" => env!("CARGO_BIN_EXE_ottla"),

@@ -1,0 +1,7 @@
+//! `kafka-producer-perf-test`, as a program of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ottla::tools::main_of("kafka-producer-perf-test", std::env::args_os())
+}
