@@ -132,6 +132,34 @@ $ottlaPrograms = [ordered]@{
             '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
         }
     }
+    'consumer-perf-test' = @{
+        About = 'Measure how many records a second a consumer reads'
+        Operand = $null
+        Flags = [ordered]@{
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--command-property' = @{ Help = 'A property of the consumer, before those of --command-config; may be repeated'; Values = @() }
+            '--date-format' = @{ Help = 'How to print moments, as Java''s SimpleDateFormat [default: yyyy-MM-dd HH:mm:ss:SSS]'; Values = @() }
+            '--fetch-size' = @{ Help = 'The most to fetch of a partition at once (max.partition.fetch.bytes) [default: 1048576]'; Values = @() }
+            '--from-latest' = @{ Help = 'A group without offsets begins behind the last records instead of before the first'; Values = $null }
+            '--group' = @{ Help = 'The group to read in [default: one of its own]'; Values = 'groups' }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--hide-header' = @{ Help = 'No line with the names of the columns'; Values = $null }
+            '--include' = @{ Help = 'The topics to read, instead of --topic'; Values = @() }
+            '--num-records' = @{ Help = 'How many records to read'; Values = @() }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--print-metrics' = @{ Help = 'Print what was counted under the names of Kafka''s metrics at the end'; Values = $null }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--reporting-interval' = @{ Help = 'How often to say how it goes [default: 5000]'; Values = @() }
+            '--show-detailed-stats' = @{ Help = 'A line every --reporting-interval instead of one at the end'; Values = $null }
+            '--socket-buffer-size' = @{ Help = 'The receive buffer of the sockets (receive.buffer.bytes) [default: 2097152]'; Values = @() }
+            '--timeout' = @{ Help = 'End when no record has come for so long [default: 10000]'; Values = @() }
+            '--topic' = @{ Help = 'The topic to read'; Values = 'topics' }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'dump-log' = @{
         About = 'Show what is in the files of a log: segments, indexes, snapshots'
         Operand = $null
@@ -159,10 +187,60 @@ $ottlaPrograms = [ordered]@{
             '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
         }
     }
+    'e2e-latency' = @{
+        About = 'Measure how long a record takes from a producer to a consumer, one at a time'
+        Operand = @()
+        Flags = [ordered]@{
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--num-headers' = @{ Help = 'How many headers it has [default: 0]'; Values = @() }
+            '--num-records' = @{ Help = 'How many records to send'; Values = @() }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--producer-acks' = @{ Help = 'Who must have a record before it counts as sent: 1 (the leader) or all'; Values = @() }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--record-header-key-size' = @{ Help = 'The size of a header''s key [default: 0]'; Values = @() }
+            '--record-header-size' = @{ Help = 'The size of a header''s value; -1 for null [default: 0]'; Values = @() }
+            '--record-key-size' = @{ Help = 'The size of its key [default: 0]'; Values = @() }
+            '--record-size' = @{ Help = 'The size of a record''s value'; Values = @() }
+            '--topic' = @{ Help = 'The topic to send to and read from; it is created if it is not there'; Values = 'topics' }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
+        }
+    }
     'links' = @{
         About = 'Make links named as Kafka''s tools in a directory'
         Operand = 'files'
         Flags = [ordered]@{
+        }
+    }
+    'producer-perf-test' = @{
+        About = 'Measure how many records a second a producer sends, and how long they take'
+        Operand = $null
+        Flags = [ordered]@{
+            '--bootstrap-server' = @{ Help = 'The brokers to connect to first'; Values = @() }
+            '--color' = @{ Help = 'Colour the output [default: auto]'; Values = @('auto', 'always', 'never') }
+            '--command-config' = @{ Help = 'Properties file with client settings (security, timeouts), as for Kafka''s clients'; Values = 'files' }
+            '--command-property' = @{ Help = 'Properties of the producer, before those of --command-config, such as acks=1 linger.ms=10'; Values = @() }
+            '--help' = @{ Help = 'Print this help'; Values = $null }
+            '--num-records' = @{ Help = 'How many records to send'; Values = @() }
+            '--output' = @{ Help = 'How to print the result: Kafka''s text, a table, or JSON [default: a table on a terminal, else plain]'; Values = @('plain', 'table', 'json') }
+            '--payload-delimiter' = @{ Help = 'What stands between the records in the file [default: end of line]'; Values = @() }
+            '--payload-file' = @{ Help = 'Records drawn from this file'; Values = 'files' }
+            '--payload-monotonic' = @{ Help = 'Numbers from 0'; Values = $null }
+            '--print-metrics' = @{ Help = 'Print what was counted under the names of Kafka''s metrics at the end'; Values = $null }
+            '--quiet' = @{ Help = 'No progress and no notices on standard error'; Values = $null }
+            '--record-key-size' = @{ Help = 'Random letters as the key, so many a record [default: no key]'; Values = @() }
+            '--record-size' = @{ Help = 'Random letters, so many a record'; Values = @() }
+            '--reporting-interval' = @{ Help = 'How often to say how it goes [default: 5000]'; Values = @() }
+            '--throughput' = @{ Help = 'How many to send a second; -1: as many as possible [default: -1]'; Values = @() }
+            '--topic' = @{ Help = 'The topic to send to'; Values = 'topics' }
+            '--transaction-duration-ms' = @{ Help = 'Send in transactions and commit so often [default: 3000]'; Values = @() }
+            '--transactional-id' = @{ Help = 'Send in transactions with this id'; Values = @() }
+            '--version' = @{ Help = 'Print the version of Kafka that this tool is compatible with'; Values = $null }
+            '--warmup-records' = @{ Help = 'So many records first, which a second summary leaves out [default: 0]'; Values = @() }
+            '--yes' = @{ Help = 'Do not ask before deleting or overwriting'; Values = $null }
         }
     }
     'quickstart' = @{
@@ -242,7 +320,7 @@ $ottlaPrograms = [ordered]@{
     }
 }
 
-Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-dump-log', 'kafka-storage', 'kafka-topics' -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'ottla', 'kafka-console-consumer', 'kafka-console-producer', 'kafka-consumer-groups', 'kafka-consumer-perf-test', 'kafka-dump-log', 'kafka-e2e-latency', 'kafka-producer-perf-test', 'kafka-storage', 'kafka-topics' -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $offer = {
         param($candidates, $prefix, $word)

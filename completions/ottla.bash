@@ -140,6 +140,29 @@ _ottla_consumer_groups() {
     _ottla_offer $'--all-groups\n--all-topics\n--bootstrap-server\n--by-duration\n--color\n--command-config\n--delete\n--delete-offsets\n--describe\n--dry-run\n--execute\n--export\n--from-file\n--group\n--help\n--list\n--members\n--offsets\n--output\n--quiet\n--reset-offsets\n--shift-by\n--state\n--timeout\n--to-current\n--to-datetime\n--to-earliest\n--to-latest\n--to-offset\n--topic\n--type\n--validate-regex\n--verbose\n--version\n--watch\n--yes'
 }
 
+_ottla_consumer_perf_test() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --command-property) :; return ;;
+        --date-format) :; return ;;
+        --fetch-size) :; return ;;
+        --group) _ottla_offer "$(_ottla_names groups)"; return ;;
+        --include) :; return ;;
+        --num-records) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --reporting-interval) :; return ;;
+        --socket-buffer-size) :; return ;;
+        --timeout) [[ $cur != -* ]] && { :; return; } ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--bootstrap-server\n--color\n--command-config\n--command-property\n--date-format\n--fetch-size\n--from-latest\n--group\n--help\n--hide-header\n--include\n--num-records\n--output\n--print-metrics\n--quiet\n--reporting-interval\n--show-detailed-stats\n--socket-buffer-size\n--timeout\n--topic\n--version\n--yes'
+}
+
 _ottla_dump_log() {
     local cur flag after_equals
     _ottla_words
@@ -156,6 +179,28 @@ _ottla_dump_log() {
     _ottla_offer $'--cluster-metadata-decoder\n--color\n--deep-iteration\n--files\n--help\n--index-sanity-check\n--key-decoder-class\n--max-bytes\n--max-message-size\n--offsets-decoder\n--output\n--print-data-log\n--quiet\n--remote-log-metadata-decoder\n--share-group-state-decoder\n--skip-record-metadata\n--transaction-log-decoder\n--value-decoder-class\n--verify-index-only\n--version\n--yes'
 }
 
+_ottla_e2e_latency() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --num-headers) [[ $cur != -* ]] && { :; return; } ;;
+        --num-records) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --producer-acks) :; return ;;
+        --record-header-key-size) [[ $cur != -* ]] && { :; return; } ;;
+        --record-header-size) [[ $cur != -* ]] && { :; return; } ;;
+        --record-key-size) [[ $cur != -* ]] && { :; return; } ;;
+        --record-size) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    [[ $cur != -* ]] && { :; return; }
+    _ottla_offer $'--bootstrap-server\n--color\n--command-config\n--help\n--num-headers\n--num-records\n--output\n--producer-acks\n--quiet\n--record-header-key-size\n--record-header-size\n--record-key-size\n--record-size\n--topic\n--version\n--yes'
+}
+
 _ottla_links() {
     local cur flag after_equals
     _ottla_words
@@ -164,6 +209,31 @@ _ottla_links() {
     [[ -n $after_equals ]] && return
     [[ $cur != -* ]] && { _ottla_offer_files -d; return; }
     _ottla_offer $''
+}
+
+_ottla_producer_perf_test() {
+    local cur flag after_equals
+    _ottla_words
+    case $flag in
+        --bootstrap-server) :; return ;;
+        --color) _ottla_offer $'auto\nalways\nnever'; return ;;
+        --command-config) _ottla_offer_files -f; return ;;
+        --command-property) :; return ;;
+        --num-records) :; return ;;
+        --output) _ottla_offer $'plain\ntable\njson'; return ;;
+        --payload-delimiter) :; return ;;
+        --payload-file) _ottla_offer_files -f; return ;;
+        --record-key-size) :; return ;;
+        --record-size) :; return ;;
+        --reporting-interval) :; return ;;
+        --throughput) :; return ;;
+        --topic) _ottla_offer "$(_ottla_names topics)"; return ;;
+        --transaction-duration-ms) :; return ;;
+        --transactional-id) :; return ;;
+        --warmup-records) :; return ;;
+    esac
+    [[ -n $after_equals ]] && return
+    _ottla_offer $'--bootstrap-server\n--color\n--command-config\n--command-property\n--help\n--num-records\n--output\n--payload-delimiter\n--payload-file\n--payload-monotonic\n--print-metrics\n--quiet\n--record-key-size\n--record-size\n--reporting-interval\n--throughput\n--topic\n--transaction-duration-ms\n--transactional-id\n--version\n--warmup-records\n--yes'
 }
 
 _ottla_quickstart() {
@@ -231,7 +301,7 @@ _ottla_topics() {
 _ottla() {
     if [[ $COMP_CWORD -eq 1 ]]; then
         local cur=${COMP_WORDS[1]}
-        _ottla_offer $'check\ncompletion\nconsole-consumer\nconsole-producer\nconsumer-groups\ndump-log\nlinks\nquickstart\nserve\nstorage\ntopics'
+        _ottla_offer $'check\ncompletion\nconsole-consumer\nconsole-producer\nconsumer-groups\nconsumer-perf-test\ndump-log\ne2e-latency\nlinks\nproducer-perf-test\nquickstart\nserve\nstorage\ntopics'
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -240,8 +310,11 @@ _ottla() {
         console-consumer|kafka-console-consumer) _ottla_console_consumer ;;
         console-producer|kafka-console-producer) _ottla_console_producer ;;
         consumer-groups|kafka-consumer-groups) _ottla_consumer_groups ;;
+        consumer-perf-test|kafka-consumer-perf-test) _ottla_consumer_perf_test ;;
         dump-log|kafka-dump-log) _ottla_dump_log ;;
+        e2e-latency|kafka-e2e-latency) _ottla_e2e_latency ;;
         links) _ottla_links ;;
+        producer-perf-test|kafka-producer-perf-test) _ottla_producer_perf_test ;;
         quickstart) _ottla_quickstart ;;
         serve) _ottla_serve ;;
         storage|kafka-storage) _ottla_storage ;;
@@ -253,6 +326,9 @@ complete -F _ottla ottla
 complete -F _ottla_console_consumer kafka-console-consumer kafka-console-consumer.sh
 complete -F _ottla_console_producer kafka-console-producer kafka-console-producer.sh
 complete -F _ottla_consumer_groups kafka-consumer-groups kafka-consumer-groups.sh
+complete -F _ottla_consumer_perf_test kafka-consumer-perf-test kafka-consumer-perf-test.sh
 complete -F _ottla_dump_log kafka-dump-log kafka-dump-log.sh
+complete -F _ottla_e2e_latency kafka-e2e-latency kafka-e2e-latency.sh
+complete -F _ottla_producer_perf_test kafka-producer-perf-test kafka-producer-perf-test.sh
 complete -F _ottla_storage kafka-storage kafka-storage.sh
 complete -F _ottla_topics kafka-topics kafka-topics.sh

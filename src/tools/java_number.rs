@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn doubles_have_a_fraction_and_an_exponent_where_java_has_one() {
-        let golden = [(0.5, "0.5"), (12.0, "12.0"), (0.001, "0.001"), (0.00012, "1.2E-4"), (1e7, "1.0E7"), (1234567.25, "1234567.25"), (0.0, "0.0")];
+        let golden =
+            [(0.5, "0.5"), (12.0, "12.0"), (0.001, "0.001"), (0.00012, "1.2E-4"), (1e7, "1.0E7"), (1234567.25, "1234567.25"), (0.0, "0.0")];
         for (value, text) in golden {
             assert_eq!(double(value), text);
         }

@@ -38,8 +38,7 @@ mod tests {
     fn metrics_stand_in_kafkas_columns() {
         let mut out = Vec::new();
         let tags = [("client-id", "c"), ("topic", "t")];
-        let metrics =
-            vec![Metric::new("producer-topic-metrics", "x", &tags, 10.0), Metric::new("producer-metrics", "x", &tags[..1], 0.5)];
+        let metrics = vec![Metric::new("producer-topic-metrics", "x", &tags, 10.0), Metric::new("producer-metrics", "x", &tags[..1], 0.5)];
         print(&mut out, metrics).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -84,9 +84,21 @@ fn field(out: &mut String, letter: char, count: usize, at: &Zoned) {
         'd' => i32::from(at.day()),
         'D' => i32::from(at.day_of_year()),
         'H' => hour,
-        'k' => if hour == 0 { 24 } else { hour },
+        'k' => {
+            if hour == 0 {
+                24
+            } else {
+                hour
+            }
+        }
         'K' => hour % 12,
-        'h' => if hour % 12 == 0 { 12 } else { hour % 12 },
+        'h' => {
+            if hour % 12 == 0 {
+                12
+            } else {
+                hour % 12
+            }
+        }
         'm' => i32::from(at.minute()),
         's' => i32::from(at.second()),
         'S' => i32::from(at.millisecond()),

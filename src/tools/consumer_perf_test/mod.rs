@@ -152,7 +152,8 @@ impl Stretch {
 async fn test(session: &mut Session, request: &Request, signals: &mut Signals) -> anyhow::Result<Exit> {
     if request.header && session.format() != Format::Json {
         let moments = if request.detailed { "time, threadId" } else { "start.time, end.time" };
-        let columns = "data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec";
+        let columns =
+            "data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec";
         writeln!(session.out, "{moments}, {columns}")?;
         session.out.flush()?;
     }

@@ -154,9 +154,8 @@ fn config(session: &mut Session, options: &Options) -> anyhow::Result<ClientConf
         ("check.crcs", None, "false"),
     ];
     for (property, given, otherwise) in &settings {
-        match given.as_deref().or(compat.then_some(*otherwise)) {
-            Some(value) => builder = builder.flag(*property, value),
-            None => {}
+        if let Some(value) = given.as_deref().or(compat.then_some(*otherwise)) {
+            builder = builder.flag(*property, value);
         }
     }
     let mut config = builder.build().map_err(ConnectError::from)?.or_default("client.id", CLIENT_ID).map_err(ConnectError::from)?;

@@ -19,11 +19,11 @@ use clap::Command;
 use serde_json::{Value, json};
 
 use self::decoder::{DECODERS, Decoder};
-use super::{Parser, Tool};
 use super::args::{self, Options, flag, optional_value, value, with_general_args};
 use super::exit::{Exit, Failure};
 use super::output::Format;
 use super::session::Session;
+use super::{Parser, Tool};
 use crate::storage::fs;
 use crate::storage::inspect::{TxnIndexFile, snapshot_producers};
 

@@ -204,9 +204,8 @@ mod tests {
     #[test]
     fn only_the_record_that_was_sent_will_do() {
         let header = RecordHeader { key: "h".into(), value: None };
-        let checked = |received: &[ConsumerRecord], headers: &[RecordHeader]| {
-            check(received, b"k", b"v", headers).map_err(|failure| failure.message)
-        };
+        let checked =
+            |received: &[ConsumerRecord], headers: &[RecordHeader]| check(received, b"k", b"v", headers).map_err(|failure| failure.message);
         let sent = record(Some("k"), "v", std::slice::from_ref(&header));
         assert_eq!(checked(std::slice::from_ref(&sent), std::slice::from_ref(&header)), Ok(()));
         assert_eq!(checked(std::slice::from_ref(&sent), &[]), Ok(()));

@@ -121,7 +121,9 @@ impl Request {
         let header_value_size = match values.number::<i32>("record-header-size")?.unwrap_or_default() {
             -1 => None,
             size @ 0.. => Some(size.unsigned_abs() as usize),
-            _ => return Err(Usage::new("Value for --record-header-size must be a non-negative integer or -1 for null header value.").into()),
+            _ => {
+                return Err(Usage::new("Value for --record-header-size must be a non-negative integer or -1 for null header value.").into());
+            }
         };
         let file = match values.get("command-config")? {
             Some(path) => read_properties(path)?,
@@ -186,7 +188,9 @@ mod tests {
             assert_eq!(request.producer.string("acks"), Some("all"));
             assert_eq!(request.consumer.bootstrap_servers()[0].to_string(), "h:1");
         }
-        assert!(refused("h:1 t 5 all").starts_with("Invalid number of arguments. Expected 5 or 6 positional arguments, but got 4. Usage: "));
+        assert!(
+            refused("h:1 t 5 all").starts_with("Invalid number of arguments. Expected 5 or 6 positional arguments, but got 4. Usage: ")
+        );
         assert!(refused("h:1 t 5 all 7 /no/such/file").contains("/no/such/file"));
     }
 

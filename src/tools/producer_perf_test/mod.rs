@@ -37,7 +37,7 @@ pub(super) const TOOL: Tool = Tool { name: "kafka-producer-perf-test", parser: P
 
 /// How often it is looked whether a window is over.
 const TICK: Duration = Duration::from_millis(100);
-/// Other work of the tool's thread (signals, windows) waits no longer than for so many records, or so long for one that is due.
+/// Other work of the tool's thread (signals, windows) waits no longer than for so many records, nor for longer than this.
 const TURN: u64 = 64;
 const NAP: Duration = Duration::from_millis(20);
 /// How long connections may take to close once everything is delivered.
@@ -288,8 +288,9 @@ async fn send(
     if pace.rate.is_some() {
         sleep_precisely();
     }
-    // When the open transaction began.
+    // When the open transaction began, and when others had their last turn.
     let mut transaction = None;
+    let mut turn_us = 0;
     for number in 0..request.records {
         let since_us = pace.due(number).await;
         if let (Some(_), None) = (request.transaction, transaction) {
@@ -317,7 +318,9 @@ async fn send(
             producer.commit_transaction().await.context("a transaction was not committed")?;
             transaction = None;
         }
-        if number % TURN == 0 {
+        let now_us = if pace.rate.is_some() { pace.now_us() } else { since_us };
+        if number % TURN == 0 || now_us - turn_us >= NAP.as_micros() as u64 {
+            turn_us = now_us;
             tokio::task::yield_now().await;
         }
     }

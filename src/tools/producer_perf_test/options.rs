@@ -254,7 +254,14 @@ mod tests {
 
     fn session(compat: bool) -> Session {
         let variables = if compat { BTreeMap::from([("KAFKA_CLI_COMPAT".to_owned(), "4.3".to_owned())]) } else { BTreeMap::new() };
-        Session::new(Box::new(std::io::sink()), Box::new(std::io::sink()), Terminals::default(), variables, "tool".to_owned(), Exit::FAILURE)
+        Session::new(
+            Box::new(std::io::sink()),
+            Box::new(std::io::sink()),
+            Terminals::default(),
+            variables,
+            "tool".to_owned(),
+            Exit::FAILURE,
+        )
     }
 
     fn read_as(compat: bool, line: &str) -> Result<(Request, ClientConfig), String> {

@@ -16,11 +16,11 @@ use clap::{Arg, Command, ValueHint};
 use serde_json::json;
 
 use self::config::NodeConfig;
-use super::{Parser, Tool};
 use super::args::{self, Options, file, flag, value, with_general_args};
 use super::exit::{Exit, Usage};
 use super::output::{Format, print_json};
 use super::session::Session;
+use super::{Parser, Tool};
 use crate::common::random::Random;
 use crate::common::uuid::Uuid;
 

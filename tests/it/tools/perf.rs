@@ -44,7 +44,8 @@ fn log(broker: &Broker, topic: &str) -> (Vec<String>, usize) {
     (records, transactional)
 }
 
-const TOTAL: &str = "records sent, N records/sec (N MB/sec), N ms avg latency, N ms max latency, N ms 50th, N ms 95th, N ms 99th, N ms 99.9th.";
+const TOTAL: &str =
+    "records sent, N records/sec (N MB/sec), N ms avg latency, N ms max latency, N ms 50th, N ms 95th, N ms 99th, N ms 99.9th.";
 
 #[tokio::test]
 async fn a_producer_sends_kafkas_payloads_and_prints_kafkas_line() {
@@ -56,9 +57,10 @@ async fn a_producer_sends_kafkas_payloads_and_prints_kafkas_line() {
     assert_eq!(log(&broker, "t").0, letters);
 
     broker.connect().create_topic("m", 1);
-    let line = "kafka-producer-perf-test --topic m --num-records 3 --payload-monotonic --throughput 500 --record-key-size 4 --print-metrics";
+    let line =
+        "kafka-producer-perf-test --topic m --num-records 3 --payload-monotonic --throughput 500 --record-key-size 4 --print-metrics";
     let metrics = "\n\
-        Metric Name                                                                          Value\n\
+        Metric Name                                                                           Value\n\
         producer-metrics:record-error-total:{client-id=perf-producer-client}                : 0.000\n\
         producer-metrics:record-send-total:{client-id=perf-producer-client}                 : 3.000\n\
         producer-topic-metrics:record-error-total:{client-id=perf-producer-client, topic=m} : 0.000\n\
@@ -169,7 +171,8 @@ async fn records_that_fail_are_counted_and_make_the_exit_code() {
     let lost = "5 of 5 records were not delivered, the first because: \
                 The request included a message larger than the max message size the server will accept.";
     assert_eq!(session(&broker, &[line]).await, format!("$ {line}\n! kafka-producer-perf-test: {lost}\nexit code 1\n"));
-    let nothing = "0 records sent, N records/sec (N MB/sec), NaN ms avg latency, N ms max latency, N ms 50th, N ms 95th, N ms 99th, N ms 99.9th.";
+    let nothing =
+        "0 records sent, N records/sec (N MB/sec), NaN ms avg latency, N ms max latency, N ms 50th, N ms 95th, N ms 99th, N ms 99.9th.";
     let compat = call(&format!("{line} --bootstrap-server {}", broker.address)).variable("KAFKA_CLI_COMPAT", "4.3").transcript().await;
     assert!(masked(&compat).ends_with(&format!("\n{nothing}\n! {lost}\n")), "{compat}");
     let address = broker.address;
@@ -215,7 +218,7 @@ async fn a_consumer_reads_and_prints_kafkas_columns() {
 async fn a_consumer_that_waits_in_vain_says_so() {
     let broker = Broker::start();
     broker.connect().create_topic("t", 1);
-    let warning = "WARNING: Exiting before consuming the expected number of records: timeout (50 ms) exceeded. \
+    let warning = "WARNING: Exiting before consuming the expected number of records: timeout (N ms) exceeded. \
                    You can use the --timeout option to increase the timeout.";
     let line = "kafka-consumer-perf-test --topic t --num-records 5 --timeout 50";
     let printed = format!("{HEADER}\n{warning}\nTIME, TIME, 0.0000, N, 0, N, N, N, N, N\n");
@@ -246,5 +249,8 @@ async fn a_record_takes_so_long_from_end_to_end() {
     assert!(masked(&transcript).starts_with(&format!("$ {line}\n{result}{notice}")), "{transcript}");
     let line = "kafka-e2e-latency --topic t --num-records 5 --producer-acks 1 --record-size 3 --output json";
     let latencies = r#"{"mean":N,"p50":N,"p90":N,"p95":N,"p99":N,"p99.9":N,"p99.99":N,"max":N}"#;
-    assert_eq!(masked_session(&broker, &[line]).await, format!("$ {line}\n{{\"type\":\"total\",\"records\":5,\"latencyMs\":{latencies}}}\n"));
+    assert_eq!(
+        masked_session(&broker, &[line]).await,
+        format!("$ {line}\n{{\"type\":\"total\",\"records\":5,\"latencyMs\":{latencies}}}\n")
+    );
 }
