@@ -15,6 +15,14 @@ pub struct Now {
     pub monotonic_ms: u64,
 }
 
+impl Now {
+    /// Is it `interval_ms` after what was stamped with a wall-clock time? A stamp of the future is one of before the clock was set back: nobody
+    /// knows how long ago that was, and waiting for it could take hours.
+    pub fn is_past(self, stamp_ms: i64, interval_ms: i64) -> bool {
+        self.wall_ms < stamp_ms || self.wall_ms >= stamp_ms.saturating_add(interval_ms)
+    }
+}
+
 /// Deadlines by key, each with the action `A` that is due then.
 #[derive(Debug)]
 pub struct Timers<K, A> {

@@ -214,8 +214,8 @@ pub struct GroupShard {
     /// Groups whose regular expressions are being resolved.
     resolving: HashSet<String>,
     requested_resolutions: Vec<RegexResolution>,
-    /// Since when share groups wait for the share coordinator to initialize topics, in wall-clock milliseconds.
-    share_initializing: HashMap<String, BTreeMap<Uuid, i64>>,
+    /// Since when share groups wait for the share coordinator to initialize topics, in monotonic milliseconds.
+    share_initializing: HashMap<String, BTreeMap<Uuid, u64>>,
 }
 
 impl GroupShard {

@@ -254,7 +254,7 @@ impl GroupShard {
     ) -> Result<(i32, TopicPartitions), GroupError> {
         let (group_id, new) = (group.group_id(), &update.new);
         let interval_ms = self.consumer_assignment_interval_ms(group_id);
-        if !group.common.is_target_assignment_due(group_update.group_epoch, interval_ms, update.now.wall_ms) {
+        if !group.common.is_target_assignment_due(group_update.group_epoch, interval_ms, update.now) {
             return Ok((group.common.assignment_epoch(), target_of(group, new)));
         }
         let name = group.preferred_assignor_after(update.old, new);

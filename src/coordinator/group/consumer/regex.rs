@@ -128,14 +128,14 @@ impl GroupShard {
         }
         // All expressions of a group are resolved together, so that any of them tells when and for which metadata that was.
         let last = group.resolved_regexes.values().next();
-        if last.is_some_and(|last| now.wall_ms <= last.timestamp_ms.saturating_add(MIN_REFRESH_INTERVAL_MS)) {
+        if last.is_some_and(|last| !now.is_past(last.timestamp_ms, MIN_REFRESH_INTERVAL_MS + 1)) {
             return Ok(update);
         }
         let regexes: BTreeSet<String> = group.subscribed_regexes_after(old, new).into_keys().collect();
         let refresh_interval_ms = self.config.consumer_regex_refresh_interval_ms;
         due |= regexes.len() != group.resolved_regexes.len()
             || last.map_or(0, |last| last.version) < self.topics.last_version_with_new_topics()
-            || last.is_none_or(|last| now.wall_ms > last.timestamp_ms.saturating_add(refresh_interval_ms));
+            || last.is_none_or(|last| now.is_past(last.timestamp_ms, refresh_interval_ms.saturating_add(1)));
         if due && !regexes.is_empty() {
             self.resolving.insert(group_id.to_owned());
             self.requested_resolutions.push(RegexResolution {

@@ -26,6 +26,7 @@ pub mod topics;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::uuid::Uuid;
+use crate::coordinator::timers::Now;
 
 /// Partitions by topic; no empty set inside.
 pub type TopicPartitions = BTreeMap<Uuid, BTreeSet<i32>>;
@@ -312,9 +313,10 @@ impl<M: ModernMember> ModernGroup<M> {
     }
 
     /// Is a new target assignment due: is the one there of an older epoch, and the last computation `interval_ms` ago?
-    pub(super) fn is_target_assignment_due(&self, group_epoch: i32, interval_ms: i64, now_ms: i64) -> bool {
-        let may_compute =
-            self.assignment_timestamp_ms == 0 || interval_ms == 0 || now_ms >= self.assignment_timestamp_ms.saturating_add(interval_ms);
+    ///
+    /// Differs: when the clock was set back, Kafka computes none until it shows again what it showed before.
+    pub(super) fn is_target_assignment_due(&self, group_epoch: i32, interval_ms: i64, now: Now) -> bool {
+        let may_compute = self.assignment_timestamp_ms == 0 || now.is_past(self.assignment_timestamp_ms, interval_ms);
         self.assignment_epoch < group_epoch && may_compute
     }
 

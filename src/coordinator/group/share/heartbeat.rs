@@ -177,7 +177,7 @@ impl GroupShard {
     ) -> Result<(i32, TopicPartitions), GroupError> {
         let group_id = group.group_id();
         let interval_ms = self.share_assignment_interval_ms(group_id);
-        if !group.common.is_target_assignment_due(group_epoch, interval_ms, now.wall_ms) {
+        if !group.common.is_target_assignment_due(group_epoch, interval_ms, now) {
             return Ok((group.common.assignment_epoch(), group.common.target_assignment(&updated.member_id)));
         }
         let assignable = group.state_partitions().map(super::StatePartitions::initialized_partitions).unwrap_or_default();

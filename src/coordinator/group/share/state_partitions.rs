@@ -118,10 +118,10 @@ impl GroupShard {
         effects: &mut Effects,
     ) -> Option<StateInitialization> {
         let group_id = group.group_id();
-        let retry_ms = self.config.share_initialize_retry_interval_ms;
+        let retry_ms = self.config.share_initialize_retry_interval_ms.max(0).cast_unsigned();
         let since = self.share_initializing.get(group_id);
         let is_recent =
-            |id: &Uuid| since.and_then(|since| since.get(id)).is_some_and(|&since_ms| now.wall_ms.saturating_sub(since_ms) < retry_ms);
+            |id: &Uuid| since.and_then(|since| since.get(id)).is_some_and(|&since_ms| now.monotonic_ms.saturating_sub(since_ms) < retry_ms);
         let mut added = InitTopics::new();
         for name in topics {
             let Some(topic) = self.topics.topic(name) else { continue };
@@ -157,7 +157,7 @@ impl GroupShard {
         state.deleting.retain(|id| !state.initializing.contains_key(id));
         effects.records.push(self.state_partitions_record(group_id, &state));
         let since = self.share_initializing.entry(group_id.to_owned()).or_default();
-        since.extend(added.keys().map(|&id| (id, now.wall_ms)));
+        since.extend(added.keys().map(|&id| (id, now.monotonic_ms)));
     }
 
     /// The share coordinator has initialized these.

@@ -337,8 +337,7 @@ impl GroupShard {
             return Ok(last());
         }
         let interval_ms = i64::from(self.streams_assignment_interval_ms(group_id));
-        let due_ms = group.assignment_timestamp_ms.saturating_add(interval_ms);
-        if group.assignment_timestamp_ms != 0 && interval_ms != 0 && now.wall_ms < due_ms {
+        if group.assignment_timestamp_ms != 0 && !now.is_past(group.assignment_timestamp_ms, interval_ms) {
             status.push(StatusCode::AssignmentDelayed.with("Assignment delayed due to the configured assignment interval.".to_owned()));
             return Ok(last());
         }

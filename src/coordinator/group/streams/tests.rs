@@ -325,6 +325,10 @@ fn assignments_keep_their_distance() {
     h.advance(1_000);
     assert_eq!(statuses(&beat(&mut h, &mut b)), [0i8; 0]);
     assert_eq!(group(&h.shard).assignment_epoch, group(&h.shard).group_epoch);
+    // Nobody waits for a clock that was set back.
+    h.now.wall_ms -= 3_600_000;
+    assert_eq!(statuses(&beat(&mut h, &mut Client::new("c", "r"))), [0i8; 0]);
+    assert_eq!(group(&h.shard).assignment_epoch, group(&h.shard).group_epoch);
 }
 
 #[test]

@@ -83,6 +83,20 @@ fn assignments_are_not_computed_more_often_than_the_interval_allows() {
 }
 
 #[test]
+fn assignments_do_not_wait_for_a_clock_that_was_set_back() {
+    let mut h = harness();
+    h.beat_ok(joining("a", &["foo"]));
+    h.now.wall_ms -= 6 * 60 * 60 * 1000;
+    h.beat_ok(joining("b", &["foo"]));
+    assert_eq!(h.consumer_group().common().assignment_epoch(), 3);
+    h.beat_ok(joining("c", &["foo"]));
+    assert_eq!(h.consumer_group().common().assignment_epoch(), 3, "the interval is a second by the new time");
+    h.advance(1_000);
+    h.beat_ok(alive("c", 3, &TopicPartitions::new()));
+    assert_eq!(h.consumer_group().common().assignment_epoch(), 4);
+}
+
+#[test]
 fn a_member_that_leaves_frees_its_partitions() {
     let mut h = harness();
     h.beat_ok(joining("a", &["foo"]));
