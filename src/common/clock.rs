@@ -55,17 +55,24 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicI64,
-    start_ms: i64,
+    /// What the wall clock shows while the other shows 0.
+    start_ms: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that shows `now_ms`.
     pub fn new(now_ms: i64) -> ManualClock {
-        ManualClock { now_ms: AtomicI64::new(now_ms), start_ms: now_ms }
+        ManualClock { now_ms: AtomicI64::new(now_ms), start_ms: AtomicI64::new(now_ms) }
     }
 
     /// Moves both clocks forward.
     pub fn advance(&self, ms: i64) {
+        self.now_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock forward, or back by a negative number.
+    pub fn jump(&self, ms: i64) {
+        self.start_ms.fetch_add(ms, Ordering::SeqCst);
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
     }
 }
@@ -76,6 +83,6 @@ impl Clock for ManualClock {
     }
 
     fn monotonic_ms(&self) -> u64 {
-        (self.now_ms() - self.start_ms).max(0) as u64
+        (self.now_ms() - self.start_ms.load(Ordering::SeqCst)).max(0) as u64
     }
 }

@@ -6,7 +6,7 @@ use crate::protocol::batch::{BatchBuilder, BatchView, Batches, ControlRecord, Re
 use crate::protocol::compression::Compression;
 use crate::protocol::records::Records;
 use crate::storage::checkpoint;
-use crate::storage::config::CleanupPolicy;
+use crate::storage::config::{CleanupPolicy, TimestampType};
 use crate::storage::errors::{AppendError, ReadError};
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -276,6 +276,42 @@ fn retention_deletes_whole_old_segments_and_unlinks_them_later() {
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.size_bytes()), (20, 20, 0));
     produce(&log, &plain_batch(START_MS, &["more"]));
     assert_eq!(log.log_end_offset(), 21);
+}
+
+#[test]
+fn what_is_stamped_while_the_clock_jumps_is_found_by_time_and_kept_by_its_stamp() {
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+    let fixture =
+        Fixture::new(LogConfig { message_timestamp_type: TimestampType::LogAppendTime, retention_ms: 10 * HOUR_MS, ..small_segments() });
+    let mut log = fixture.open();
+    let mut stamps = Vec::new();
+    for (n, jump_hours) in [0, 6, -6, -3, 20, -20, 0, 3].into_iter().enumerate() {
+        fixture.clock.jump(jump_hours * HOUR_MS);
+        for _ in 0..5 {
+            fixture.clock.advance(10);
+            let info = produce(&log, &plain_batch(START_MS, &["a", "b"]));
+            assert_eq!(info.log_append_time_ms, fixture.clock.now_ms());
+            stamps.extend([info.log_append_time_ms; 2]);
+        }
+        if n % 2 == 1 {
+            drop(log);
+            log = fixture.open();
+            log.maybe_increment_high_watermark(log.log_end_offset());
+        }
+        for target in stamps.iter().flat_map(|stamp| [stamp - 5, *stamp, stamp + 5]) {
+            let found = log.offset_for_timestamp(target).expect("searched").map(|found| found.offset);
+            assert_eq!(found, stamps.iter().position(|stamp| *stamp >= target).map(|offset| offset as i64), "{target} after jump {n}");
+        }
+    }
+    let last = stamps.iter().max().and_then(|last| stamps.iter().position(|stamp| stamp == last)).expect("some");
+    assert_eq!(log.offset_for_timestamp(MAX_TIMESTAMP).expect("searched").map(|found| found.offset), Some(last as i64));
+    assert_eq!(log.delete_old_segments().expect("deleted"), 0, "all are of the last hours, or of hours to come");
+    fixture.clock.jump(11 * HOUR_MS);
+    assert!(log.delete_old_segments().expect("deleted") > 0);
+    let start = log.log_start_offset();
+    assert!((1..=10).contains(&start), "{start}: up to what was stamped six hours ahead");
+    fixture.clock.jump(-30 * HOUR_MS);
+    assert_eq!((log.delete_old_segments().expect("deleted"), log.log_start_offset()), (0, start));
 }
 
 #[test]

@@ -210,6 +210,29 @@ fn a_deleted_partition_can_be_created_anew_at_once() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_holds_up_no_flush_and_no_deletion() {
+    let node = Node::new(1);
+    let dirs = node.start();
+    let log = node.create(&dirs, 0);
+    log.update_config(Arc::new(LogConfig { flush_ms: 1000, ..LogConfig::default() }));
+    node.create(&dirs, 1);
+    dirs.delete(&tp(1)).expect("deleted");
+    produce(&log, &plain_batch(START_MS, &["a"]));
+    for jump_ms in [86_400_000, -2 * 86_400_000] {
+        node.clock.jump(jump_ms);
+        dirs.flush_dirty_logs();
+        dirs.remove_deleted();
+        assert_eq!(log.recovery_point(), 0, "the interval is not over");
+        assert_eq!(fs::list(node.dirs[0].path()).expect("listed").iter().filter(|path| path.is_dir()).count(), 2);
+    }
+    node.clock.advance(60_000);
+    dirs.flush_dirty_logs();
+    dirs.remove_deleted();
+    assert_eq!(log.recovery_point(), 1);
+    assert_eq!(fs::list(node.dirs[0].path()).expect("listed").iter().filter(|path| path.is_dir()).count(), 1);
+}
+
+#[test]
 fn an_io_error_takes_one_directory_offline() {
     let node = Node::new(2);
     let dirs = node.start();
