@@ -12,6 +12,7 @@
 //!
 //! Invariant: a crash at any moment leaves the old segments of a group or the new one, never a mixture: the new one reaches exactly as far
 //! as the old ones, which is how the loader knows what it replaces.
+//! Invariant: a record goes only when what it goes for is synced: the later one of its key, or the marker that aborted it. (Kafka does not wait.)
 //! Invariant: nothing at or above the last stable offset is touched, nor the active segment.
 //! Invariant: a log that was truncated since its cleaning began keeps its segments; the cleaning begins again later.
 //! Invariant: what cannot be read is never written anew: the partition is marked uncleanable and left alone.
@@ -40,9 +41,9 @@ mod transactions;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod model_tests;
+mod swap_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use offset_map::OffsetMap;
 pub(super) use selection::{Cleanable, cleanable};
@@ -140,6 +141,8 @@ impl Cleaner<'_> {
         if map.latest_offset() < cleanable.first_dirty_offset {
             return Ok(round);
         }
+        // What replaces a record, or decided about it, may lie in a segment that is not synced yet.
+        log.flush()?;
         let config = log.config();
         let mut survivors = Survivors {
             map: &map,

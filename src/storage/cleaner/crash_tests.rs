@@ -92,6 +92,35 @@ fn a_crash_after_any_file_operation_loses_nothing_and_brings_nothing_back() {
     }
 }
 
+/// What takes the place of a synced value must be synced before the value goes.
+#[test]
+fn a_power_cut_after_compaction_loses_no_value_that_was_synced() {
+    for seed in 0..40 {
+        let disk = fs::faults::Disk::new();
+        // Each segment is a group of its own.
+        let fixture = compacted(200);
+        let options = || LogOptions { dir: disk.dir().join("t-0"), ..fixture.options() };
+        let log = Log::open(options()).expect("opened");
+        let value = "x".repeat(60);
+        produce(&log, &batch(1, 0, false, &[("k", Some(&format!("synced {value}")))]));
+        log.roll().expect("rolled");
+        log.flush().expect("flushed");
+        let recovery_point = log.recovery_point();
+        produce(&log, &batch(1, 1, false, &[("k", Some(&format!("unsynced {value}")))]));
+        log.roll().expect("rolled");
+        produce(&log, &batch(1, 2, false, &[("other", Some("value"))]));
+        fs::faults::fail_after(seed * 2);
+        let _ = clean_within(&log, &fixture.clock, 1 << 20);
+        fs::faults::clear();
+        drop(log);
+        disk.cut_power(&mut crate::common::random::Random::new(seed));
+        let log = Log::open(LogOptions { recovery_point, ..options() }).expect("opened");
+        log.update_high_watermark(log.log_end_offset());
+        let values = super::tests::last_values(committed(&log, 1000));
+        assert!(values.contains_key("k"), "seed {seed}: {values:?}");
+    }
+}
+
 /// Another log with the same files.
 fn copy(of: &Fixture) -> Fixture {
     let mut copy = compacted(0);
