@@ -1,5 +1,8 @@
 //! Looking through whole log directories for what is wrong: `ottla check`. Nothing is changed but by [`repair`], which is recovery.
 //!
+//! What no checksum covers is held against its neighbours: base offsets and leader epochs must grow, and epochs be those of their file. So a
+//! batch at the end of a log whose base offset became larger goes unnoticed, unless an index names it.
+//!
 //! Every batch of every segment is read once, and everything else in the directory is held against what the batches say: offset, time and
 //! transaction indexes, leader epochs, producer snapshots, checkpoints, topic ids. A finding says what recovery would do about it, and
 //! what that would lose.
@@ -94,9 +97,11 @@ pub struct Checker<'a> {
 /// What one log has shown so far.
 #[derive(Default)]
 struct Walk {
+    /// Where the log's first segment begins.
+    first_base: i64,
     next_offset: i64,
-    /// Epochs and where they begin.
-    epochs: Vec<(i32, i64)>,
+    /// Neighbouring batches of one epoch.
+    epochs: Vec<EpochRun>,
     /// Producers with an open transaction, and its first offset.
     open: HashMap<i64, i64>,
     /// Compaction was here: batches lack records, and markers may be gone.
@@ -105,8 +110,23 @@ struct Walk {
     is_foreign: bool,
 }
 
-/// The abort markers in one segment: by offset, whose it is, and the first offset of the transaction if the log still holds it.
-type AbortMarkers = BTreeMap<i64, (i64, Option<i64>)>;
+#[derive(Clone, Copy)]
+struct EpochRun {
+    epoch: i32,
+    start_offset: i64,
+    last_offset: i64,
+}
+
+/// The abort markers in one segment, by offset.
+type AbortMarkers = BTreeMap<i64, AbortMarker>;
+
+struct AbortMarker {
+    producer_id: i64,
+    /// Of the transaction, if the log still holds that.
+    first_offset: Option<i64>,
+    /// The log's, when the marker was appended.
+    last_stable_offset: i64,
+}
 
 impl<'a> Checker<'a> {
     pub fn new(report: &'a mut dyn FnMut(Finding), progress: &'a dyn Fn(u64)) -> Checker<'a> {
@@ -137,6 +157,12 @@ impl<'a> Checker<'a> {
             self.check_log(path, topic_partition, start)?;
         }
         let checked: Vec<CheckedLog> = self.logs[before..].to_vec();
+        let is_unknown =
+            |tp: &&TopicPartition| !checked.iter().any(|log| log.topic_partition == **tp) && !fs::is_dir(&dir.join(tp.to_string()));
+        for topic_partition in starts.keys().filter(is_unknown) {
+            let path = dir.join(checkpoint::LOG_START_OFFSET_CHECKPOINT);
+            self.found(&path, None, format!("{topic_partition} has no directory"), Repair::None);
+        }
         let committed = [
             (checkpoint::RECOVERY_POINT_CHECKPOINT, &recovery_points, "flushed"),
             (checkpoint::HIGH_WATERMARK_CHECKPOINT, &high_watermarks, "committed"),
@@ -203,7 +229,8 @@ impl<'a> Checker<'a> {
         for (_, path) in indexes.iter().filter(|(base, _)| bases.binary_search(base).is_err()) {
             self.found(path, None, "an index without its log", Repair::Lossless("it is removed"));
         }
-        let mut walk = Walk { next_offset: bases.first().copied().unwrap_or(checkpointed_start), ..Walk::default() };
+        let first_base = bases.first().copied().unwrap_or(checkpointed_start);
+        let mut walk = Walk { first_base, next_offset: first_base, ..Walk::default() };
         for (n, &base) in bases.iter().enumerate() {
             self.counts.segments += 1;
             if !self.check_segment(dir, base, &bases[n + 1..], &mut walk)? {
@@ -268,6 +295,7 @@ impl<'a> Checker<'a> {
         let mut time_index = TimeIndexWalk::open(dir, base);
         let mut markers = AbortMarkers::new();
         let mut segment_next = base;
+        let mut before = None;
         let wrong = loop {
             let position = batches.position();
             let batch = match batches.next_batch() {
@@ -295,7 +323,10 @@ impl<'a> Checker<'a> {
             segment_next = header.next_offset();
             offset_index.pass(&batch)?;
             time_index.pass(&batch)?;
-            walk.epoch_seen(&header);
+            if let Some(problem) = walk.epoch_seen(&header) {
+                self.found(&path, before, problem, Repair::None);
+            }
+            before = Some(position);
             if i64::from(header.record_count) != header.count_from_offsets() {
                 walk.is_compacted = true;
             }
@@ -315,15 +346,16 @@ impl<'a> Checker<'a> {
             return Ok(false);
         }
         let is_wrong = "it is made anew from the log";
-        if let Some(problem) = offset_index.problem(log.size_bytes()) {
-            self.found(&segment_path(dir, base, INDEX_SUFFIX, ""), None, problem, Repair::Lossless(is_wrong));
+        if let Some((position, problem)) = offset_index.problem(log.size_bytes()) {
+            self.found(&segment_path(dir, base, INDEX_SUFFIX, ""), position, problem, Repair::Lossless(is_wrong));
         }
-        if let Some(problem) = time_index.problem() {
-            self.found(&segment_path(dir, base, TIME_INDEX_SUFFIX, ""), None, problem, Repair::Lossless(is_wrong));
+        if let Some((position, problem)) = time_index.problem() {
+            self.found(&segment_path(dir, base, TIME_INDEX_SUFFIX, ""), position, problem, Repair::Lossless(is_wrong));
         }
         let txn_index = segment_path(dir, base, TXN_INDEX_SUFFIX, "");
-        if let Some(problem) = txn_index_problem(&txn_index, base, segment_next, markers, walk.is_compacted)? {
-            self.found(&txn_index, None, problem, Repair::Lossless(is_wrong));
+        let first_base = walk.first_base;
+        if let Some((position, problem)) = txn_index_problem(&txn_index, base, segment_next, first_base, markers, walk.is_compacted)? {
+            self.found(&txn_index, position, problem, Repair::Lossless(is_wrong));
         }
         Ok(true)
     }
@@ -364,14 +396,12 @@ impl<'a> Checker<'a> {
             Some(format!("epoch {epoch} begins at offset {start}, but the log ends at {}", walk.next_offset))
         } else {
             // What was deleted has no epochs any more, though a segment may still hold it.
-            let ends = walk.epochs.iter().skip(1).map(|&(_, start)| start).chain([i64::MAX]);
-            let live = walk.epochs.iter().zip(ends).filter(|(_, end)| *end > log_start_offset);
-            live.map(|(&(epoch, start), _)| (epoch, start.max(log_start_offset))).find_map(|(epoch, start)| {
-                let known = entries.iter().rev().find(|(_, from)| *from <= start).map(|(epoch, _)| *epoch);
-                (known != Some(epoch)).then(|| match known {
-                    Some(known) => format!("offset {start} is of epoch {epoch}, not {known}"),
-                    None => format!("offset {start} is of epoch {epoch}, which is missing"),
-                })
+            let known = |offset| entries.iter().rev().find(|(_, from)| *from <= offset).map(|(epoch, _)| *epoch);
+            let live = walk.epochs.iter().filter(|run| run.last_offset >= log_start_offset && run.epoch != -1);
+            let ends = live.flat_map(|run| [(run.start_offset.max(log_start_offset), run.epoch), (run.last_offset, run.epoch)]);
+            ends.into_iter().find(|(offset, epoch)| known(*offset) != Some(*epoch)).map(|(offset, epoch)| match known(offset) {
+                Some(known) => format!("offset {offset} is of epoch {epoch}, not {known}"),
+                None => format!("offset {offset} is of epoch {epoch}, which is missing"),
             })
         };
         match problem {
@@ -383,10 +413,19 @@ impl<'a> Checker<'a> {
 }
 
 impl Walk {
-    fn epoch_seen(&mut self, header: &BatchHeader) {
-        let epoch = header.partition_leader_epoch;
-        if epoch >= 0 && self.epochs.last().is_none_or(|(last, _)| epoch > *last) {
-            self.epochs.push((epoch, header.base_offset));
+    /// What is wrong between this batch and the one before.
+    fn epoch_seen(&mut self, header: &BatchHeader) -> Option<String> {
+        let (epoch, last_offset) = (header.partition_leader_epoch, header.last_offset());
+        match self.epochs.last_mut() {
+            Some(run) if run.epoch == epoch => {
+                run.last_offset = last_offset;
+                None
+            }
+            before => {
+                let falls = before.filter(|before| epoch < before.epoch).map(|before| before.epoch);
+                self.epochs.push(EpochRun { epoch, start_offset: header.base_offset, last_offset });
+                falls.map(|before| format!("the batch before offset {} is of leader epoch {before}, and it of {epoch}", header.base_offset))
+            }
         }
     }
 
@@ -401,7 +440,8 @@ impl Walk {
         }
         let first_offset = self.open.remove(&header.producer_id);
         if end_txn_marker(view).is_some_and(|marker| !marker.commit) {
-            markers.insert(header.last_offset(), (header.producer_id, first_offset));
+            let last_stable_offset = self.open.values().copied().min().unwrap_or(header.next_offset());
+            markers.insert(header.last_offset(), AbortMarker { producer_id: header.producer_id, first_offset, last_stable_offset });
         }
     }
 }
@@ -446,7 +486,8 @@ fn last_readable(dir: &Path, batches: &mut LogBatches<'_>, later: &[i64]) -> Res
 struct IndexWalk {
     index: Result<OffsetIndexFile, String>,
     next: u64,
-    wrong: Option<String>,
+    /// The first entry that is wrong, and how.
+    wrong: Option<(u64, String)>,
     wrong_entries: u64,
 }
 
@@ -459,9 +500,9 @@ impl IndexWalk {
         IndexWalk { index, next: 0, wrong: None, wrong_entries: 0 }
     }
 
-    fn note(&mut self, problem: String) {
+    fn note(&mut self, entry: u64, problem: String) {
         self.wrong_entries += 1;
-        self.wrong.get_or_insert(problem);
+        self.wrong.get_or_insert((entry, problem));
     }
 
     fn pass(&mut self, batch: &LogBatch) -> Result<(), StorageError> {
@@ -475,30 +516,31 @@ impl IndexWalk {
             }
             self.next += 1;
             if position != batch.position || entry.offset != batch.header.last_offset() {
-                problems.push(format!(
+                let problem = format!(
                     "entry {} says that offset {} is at byte {position}, where offset {} is at byte {}",
                     self.next - 1,
                     entry.offset,
                     batch.header.last_offset(),
                     batch.position
-                ));
+                );
+                problems.push((self.next - 1, problem));
             }
         }
-        problems.into_iter().for_each(|problem| self.note(problem));
+        problems.into_iter().for_each(|(entry, problem)| self.note(entry, problem));
         Ok(())
     }
 
     /// What is wrong, once the whole segment has been passed.
-    fn problem(mut self, size: u64) -> Option<String> {
+    fn problem(mut self, size: u64) -> Option<(Option<u64>, String)> {
         let left = match &mut self.index {
-            Err(problem) => return Some(problem.clone()),
+            Err(problem) => return Some((None, problem.clone())),
             Ok(index) if self.next < index.len() => index.entry(self.next).ok(),
             Ok(_) => None,
         };
         if let Some(entry) = left {
-            self.note(format!("entry {} points to byte {} of {size}", self.next, entry.position));
+            self.note(self.next, format!("entry {} points to byte {} of {size}", self.next, entry.position));
         }
-        and_more(self.wrong, self.wrong_entries)
+        and_more(self.wrong, self.wrong_entries, 8)
     }
 }
 
@@ -507,7 +549,8 @@ struct TimeIndexWalk {
     index: Result<TimeIndexFile, String>,
     next: u64,
     last_timestamp: i64,
-    wrong: Option<String>,
+    /// The first entry that is wrong, and how.
+    wrong: Option<(u64, String)>,
     wrong_entries: u64,
 }
 
@@ -543,22 +586,23 @@ impl TimeIndexWalk {
                 continue;
             };
             self.wrong_entries += 1;
-            self.wrong.get_or_insert(problem);
+            self.wrong.get_or_insert((self.next - 1, problem));
         }
         Ok(())
     }
 
-    fn problem(mut self) -> Option<String> {
+    fn problem(mut self) -> Option<(Option<u64>, String)> {
         let left = match &mut self.index {
-            Err(problem) => return Some(problem.clone()),
+            Err(problem) => return Some((None, problem.clone())),
             Ok(index) if self.next < index.len() => index.entry(self.next).ok(),
             Ok(_) => None,
         };
         if let Some(entry) = left {
             self.wrong_entries += 1;
-            self.wrong.get_or_insert(format!("entry {} is of offset {}, which the segment does not hold", self.next, entry.offset));
+            let problem = format!("entry {} is of offset {}, which the segment does not hold", self.next, entry.offset);
+            self.wrong.get_or_insert((self.next, problem));
         }
-        and_more(self.wrong, self.wrong_entries)
+        and_more(self.wrong, self.wrong_entries, 12)
     }
 }
 
@@ -566,46 +610,68 @@ fn unopened(error: &StorageError) -> String {
     if error.reason.kind() == std::io::ErrorKind::NotFound { "the file is missing".to_owned() } else { error.reason.to_string() }
 }
 
-fn and_more(problem: Option<String>, count: u64) -> Option<String> {
-    problem.map(|problem| if count > 1 { format!("{problem} (and {} more entries are wrong)", count - 1) } else { problem })
+/// With the position of the first of `count` entries that are wrong.
+fn and_more(first: Option<(u64, String)>, count: u64, entry_size: u64) -> Option<(Option<u64>, String)> {
+    first.map(|(entry, problem)| {
+        let problem = if count > 1 { format!("{problem} (and {} more entries are wrong)", count - 1) } else { problem };
+        (Some(entry * entry_size), problem)
+    })
 }
 
-/// Holds a transaction index against the abort markers of its segment.
+/// Holds a transaction index against the abort markers of its segment. What is wrong, with its position.
 fn txn_index_problem(
     path: &Path,
     base: i64,
     end: i64,
+    first_base: i64,
     mut markers: AbortMarkers,
     is_compacted: bool,
-) -> Result<Option<String>, StorageError> {
+) -> Result<Option<(Option<u64>, String)>, StorageError> {
+    const ENTRY_SIZE: u64 = 34;
     if fs::exists(path) {
         let mut index = TxnIndexFile::open(path)?;
         if index.trailing_bytes() > 0 {
-            return Ok(Some(format!("{} bytes at its end are no whole entry", index.trailing_bytes())));
+            let problem = format!("{} bytes at its end are no whole entry", index.trailing_bytes());
+            return Ok(Some((Some(index.len() * ENTRY_SIZE), problem)));
         }
         for n in 0..index.len() {
+            let at = Some(n * ENTRY_SIZE);
             let entry = match index.entry(n) {
                 Ok(entry) => entry,
                 Err(InspectError::Storage(error)) => return Err(error),
-                Err(error) => return Ok(Some(error.to_string())),
+                Err(error) => return Ok(Some((at, error.to_string()))),
             };
             let marker = markers.remove(&entry.last_offset);
-            let fits = marker.is_some_and(|(producer_id, first_offset)| {
-                producer_id == entry.producer_id && first_offset.is_none_or(|first_offset| first_offset == entry.first_offset)
+            let fits = marker.as_ref().is_some_and(|marker| {
+                let begins = |first_offset| first_offset == entry.first_offset || (0..first_base).contains(&entry.first_offset);
+                marker.producer_id == entry.producer_id && marker.first_offset.is_none_or(begins)
             });
-            if entry.last_offset < base || entry.last_offset >= end || !(fits || is_compacted) {
-                return Ok(Some(format!(
+            if entry.version < 0 || entry.last_offset < base || entry.last_offset >= end || !(fits || is_compacted) {
+                let problem = format!(
                     "entry {n} is of a transaction of producer {} from offset {} to {}, of which the log knows nothing",
                     entry.producer_id, entry.first_offset, entry.last_offset
-                )));
+                );
+                return Ok(Some((at, problem)));
+            }
+            // Of a transaction that began before the log does nothing is known here, and it may have been open.
+            let is_known = |marker: &AbortMarker| entry.last_stable_offset >= first_base && !is_compacted && marker.first_offset.is_some();
+            if let Some(marker) = marker.filter(is_known)
+                && marker.last_stable_offset != entry.last_stable_offset
+            {
+                let problem = format!(
+                    "entry {n} says that the last stable offset was {}, not {}",
+                    entry.last_stable_offset, marker.last_stable_offset
+                );
+                return Ok(Some((at, problem)));
             }
         }
     }
-    let missing = markers.into_iter().find_map(|(offset, (producer_id, first_offset))| Some((offset, producer_id, first_offset?)));
+    let missing = markers.into_iter().find_map(|(offset, marker)| Some((offset, marker.producer_id, marker.first_offset?)));
     Ok(missing.filter(|_| !is_compacted).map(|(offset, producer_id, first_offset)| {
-        format!(
+        let problem = format!(
             "the aborted transaction of producer {producer_id} from offset {first_offset} to {offset} is missing: its records would be read"
-        )
+        );
+        (None, problem)
     }))
 }
 

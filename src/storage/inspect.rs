@@ -211,7 +211,8 @@ impl<const SIZE: usize> Entries<SIZE> {
     fn entry(&mut self, n: u64) -> Result<[u8; SIZE], StorageError> {
         let held = (self.buffer.len() / SIZE) as u64;
         if n < self.first || n >= self.first + held {
-            self.buffer.resize(SIZE * 1024, 0);
+            let left = usize::try_from(self.size.saturating_sub(n * SIZE as u64)).unwrap_or(usize::MAX);
+            self.buffer.resize((SIZE * 1024).min(left).max(SIZE), 0);
             let read = fs::read_at(&self.file, &self.path, &mut self.buffer, n * SIZE as u64)?;
             self.buffer.truncate((read - read % SIZE).max(SIZE));
             if read < SIZE {
