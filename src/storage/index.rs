@@ -44,12 +44,12 @@ impl OffsetIndex {
         }
     }
 
-    /// The position to scan from for `offset`: that of the last entry not above it, or 0.
-    pub(super) fn lookup(&mut self, offset: i64) -> Result<u64, StorageError> {
+    /// Where to scan from for `offset`: the last entry not above it, or `(base_offset, 0)`.
+    pub(super) fn lookup(&mut self, offset: i64) -> Result<(i64, u64), StorageError> {
         let relative = offset - self.base_offset;
         match self.file.partition_point(|entry| relative_offset(entry) <= relative)? {
-            0 => Ok(0),
-            n => self.file.entry(n - 1).map(|entry| self.parse(&entry).1),
+            0 => Ok((self.base_offset, 0)),
+            n => self.file.entry(n - 1).map(|entry| self.parse(&entry)),
         }
     }
 
@@ -93,15 +93,15 @@ mod tests {
     fn lookup_gives_the_floor_entry() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut index = OffsetIndex::new(dir.path().join("x.index"), 100, 80, true).expect("created");
-        assert_eq!((index.lookup(100).expect("found"), index.last().expect("read")), (0, (100, 0)));
+        assert_eq!((index.lookup(100).expect("found"), index.last().expect("read")), ((100, 0), (100, 0)));
         for n in 1..=10i64 {
             assert!(!index.is_full());
             index.append(100 + n * 10, n as u64 * 1000).expect("appended");
         }
         assert!(index.is_full());
-        assert_eq!(index.lookup(109).expect("found"), 0);
-        assert_eq!(index.lookup(110).expect("found"), 1000);
-        assert_eq!(index.lookup(125).expect("found"), 2000);
+        assert_eq!(index.lookup(109).expect("found"), (100, 0));
+        assert_eq!(index.lookup(110).expect("found"), (110, 1000));
+        assert_eq!(index.lookup(125).expect("found"), (120, 2000));
         assert_eq!(index.last().expect("read"), (200, 10_000));
         index.truncate_to(150).expect("truncated");
         assert_eq!(index.last().expect("read"), (140, 4000));

@@ -66,6 +66,14 @@ impl<'a> Headers<'a> {
         Headers { window: Window::new(file, path, end, HEADER_CHUNK), position }
     }
 
+    /// What [`Headers::next`] will give.
+    pub(super) fn peek(&mut self) -> Result<Option<Located>, StorageError> {
+        let position = self.position;
+        let found = self.next();
+        self.position = position;
+        found
+    }
+
     pub(super) fn next(&mut self) -> Result<Option<Located>, StorageError> {
         let position = self.position;
         let Ok(header) = BatchHeader::parse(self.window.bytes(position, BATCH_OVERHEAD)?) else { return Ok(None) };

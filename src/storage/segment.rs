@@ -12,6 +12,9 @@
 //! Invariant: the files of a log's first segment are created with its first batch, so that a partition without records is a directory with
 //! its topic id; those of every other segment, and all of one segment, at once.
 //!
+//! Invariant: an index only says where to begin. What it points to is looked at, and the segment scanned from its beginning when that is not
+//! what the entry says, so a damaged index makes a lookup slow, not wrong. (Apache Kafka trusts every entry.)
+//!
 //! Differs: `preallocate` is not obeyed (files grow as they are written); a file that Kafka preallocated is cut at its last batch.
 
 use std::borrow::Cow;
@@ -142,6 +145,7 @@ struct Inner {
 }
 
 impl Inner {
+    /// The owner sees to it that it is known ([`Segment::know_max_timestamp`]) when the segment has batches.
     fn max_timestamp(&mut self) -> Result<TimestampOffset, StorageError> {
         match self.max_timestamp {
             Some(known) => Ok(known),
@@ -397,6 +401,7 @@ impl Segment {
         }
         self.size.store(start + bytes as u64, Ordering::Release);
         let mut inner = self.inner();
+        self.know_max_timestamp(&mut inner)?;
         let mut position = start;
         for batch in batches {
             inner.note_batch(&batch.header, position, self.index_interval_bytes)?;
@@ -430,15 +435,69 @@ impl Segment {
         if end == 0 {
             return Ok(None);
         }
-        let from = self.inner().offset_index.lookup(offset)?;
+        let entry = self.inner().offset_index.lookup(offset)?;
         let file = self.file()?;
-        let mut headers = Headers::new(&file, self.path(), from, end);
-        while let Some(Located { header, position }) = headers.next()? {
-            if header.last_offset() >= offset {
-                return Ok(Some(Position { base_offset: header.base_offset, position, size_bytes: header.size_bytes() }));
+        let found = self.first_reaching(&file, entry, offset, end)?;
+        Ok(found.map(|Located { header, position }| Position {
+            base_offset: header.base_offset,
+            position,
+            size_bytes: header.size_bytes(),
+        }))
+    }
+
+    /// The headers from an offset index entry on, below byte `end`; from the beginning when no batch is where the entry says, or a later one.
+    fn headers_from<'a>(&'a self, file: &'a File, (offset, position): (i64, u64), end: u64) -> Result<Headers<'a>, StorageError> {
+        if position > 0 {
+            let mut headers = Headers::new(file, self.path(), position, end);
+            let is_right = |header: &BatchHeader| header.base_offset >= self.base_offset && header.last_offset() <= offset;
+            if headers.peek()?.is_some_and(|located| is_right(&located.header)) {
+                return Ok(headers);
+            }
+            tracing::debug!(path = %self.path().display(), position, offset, "an index entry is wrong, or its batch is being cut off");
+        }
+        Ok(Headers::new(file, self.path(), 0, end))
+    }
+
+    /// The first batch from `entry` on whose last offset is at least `offset`.
+    fn first_reaching(&self, file: &File, entry: (i64, u64), offset: i64, end: u64) -> Result<Option<Located>, StorageError> {
+        let mut headers = self.headers_from(file, entry, end)?;
+        while let Some(located) = headers.next()? {
+            if located.header.last_offset() >= offset {
+                return Ok(Some(located));
             }
         }
         Ok(None)
+    }
+
+    /// Does the batch of a time index entry have its timestamp?
+    fn is_true(&self, inner: &mut Inner, entry: TimestampOffset) -> Result<bool, StorageError> {
+        let from = inner.offset_index.lookup(entry.offset)?;
+        let found = self.first_reaching(&*self.file()?, from, entry.offset, self.size_bytes())?;
+        let is_it = |header: BatchHeader| header.base_offset <= entry.offset && header.max_timestamp == entry.timestamp;
+        Ok(found.is_some_and(|located| is_it(located.header)))
+    }
+
+    /// Takes the largest timestamp from the last entry of the time index, if that is true, or else from the batches.
+    fn know_max_timestamp(&self, inner: &mut Inner) -> Result<(), StorageError> {
+        if inner.max_timestamp.is_some() {
+            return Ok(());
+        }
+        let mut max = inner.time_index.last()?;
+        let size = self.size_bytes();
+        let is_empty = inner.time_index.file.len() == 0;
+        if !is_empty && size > 0 && !self.is_true(inner, max)? {
+            tracing::warn!(path = %inner.time_index.file.path().display(), "the last entry is not true; looking for the largest timestamp");
+            max = TimestampOffset { timestamp: -1, offset: self.base_offset };
+            let file = self.file()?;
+            let mut headers = Headers::new(&file, self.path(), 0, size);
+            while let Some(Located { header, .. }) = headers.next()? {
+                if header.max_timestamp > max.timestamp {
+                    max = TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
+                }
+            }
+        }
+        inner.max_timestamp = Some(max);
+        Ok(())
     }
 
     /// The offset of the first index entry at or after a byte; None beyond the last.
@@ -448,26 +507,32 @@ impl Segment {
 
     /// The offset after the last batch.
     pub(super) fn read_next_offset(&self) -> Result<i64, StorageError> {
+        self.read_end().map(|(next_offset, _)| next_offset)
+    }
+
+    /// The offset after the last batch, and the byte after it: the segment's size, unless something there is no batch.
+    pub(super) fn read_end(&self) -> Result<(i64, u64), StorageError> {
         let size = self.size_bytes();
         if size == 0 {
-            return Ok(self.base_offset);
+            return Ok((self.base_offset, 0));
         }
-        let from = self.inner().offset_index.last()?.1;
+        let last = self.inner().offset_index.last()?;
         let file = self.file()?;
-        let mut next_offset = self.base_offset;
-        let mut headers = Headers::new(&file, self.path(), from, size);
-        while let Some(located) = headers.next()? {
-            next_offset = located.header.next_offset();
+        let (mut next_offset, mut end) = (self.base_offset, 0);
+        let mut headers = self.headers_from(&file, last, size)?;
+        while let Some(Located { header, position }) = headers.next()? {
+            (next_offset, end) = (header.next_offset(), position + header.size_bytes() as u64);
         }
-        Ok(next_offset)
+        Ok((next_offset, end))
     }
 
     /// The first record at or after `starting_offset` whose timestamp is at least `timestamp`: its timestamp, offset and leader epoch.
     pub(super) fn find_offset_by_timestamp(&self, timestamp: i64, starting_offset: i64) -> Result<Option<(i64, i64, i32)>, StorageError> {
         let from = {
             let mut inner = self.inner();
-            let floor = inner.time_index.lookup(timestamp)?.offset.max(starting_offset);
-            inner.offset_index.lookup(floor)?
+            let entry = inner.time_index.lookup(timestamp)?;
+            let floor = if entry.timestamp >= 0 && self.is_true(&mut inner, entry)? { entry.offset } else { self.base_offset };
+            inner.offset_index.lookup(floor.max(starting_offset))?
         };
         self.find_record(from, |header| header.max_timestamp >= timestamp, |at, offset| at >= timestamp && offset >= starting_offset)
     }
@@ -476,6 +541,7 @@ impl Segment {
     pub(super) fn find_max_timestamp(&self) -> Result<Option<(i64, i64, i32)>, StorageError> {
         let (max, from) = {
             let mut inner = self.inner();
+            self.know_max_timestamp(&mut inner)?;
             let max = inner.max_timestamp()?;
             (max.timestamp, inner.offset_index.lookup(max.offset)?)
         };
@@ -484,7 +550,7 @@ impl Segment {
 
     fn find_record(
         &self,
-        from: u64,
+        from: (i64, u64),
         in_batch: impl Fn(&BatchHeader) -> bool,
         is_it: impl Fn(i64, i64) -> bool,
     ) -> Result<Option<(i64, i64, i32)>, StorageError> {
@@ -493,7 +559,7 @@ impl Segment {
             return Ok(None);
         }
         let file = self.file()?;
-        let mut headers = Headers::new(&file, self.path(), from, size);
+        let mut headers = self.headers_from(&file, from, size)?;
         while let Some(Located { header, position }) = headers.next()? {
             if !in_batch(&header) {
                 continue;
@@ -511,7 +577,9 @@ impl Segment {
 
     /// The largest timestamp, -1 when there is none.
     pub(super) fn max_timestamp(&self) -> Result<i64, StorageError> {
-        Ok(self.inner().max_timestamp()?.timestamp)
+        let mut inner = self.inner();
+        self.know_max_timestamp(&mut inner)?;
+        Ok(inner.max_timestamp()?.timestamp)
     }
 
     /// The largest timestamp, or when the file was changed last.
@@ -589,8 +657,11 @@ impl Segment {
     }
 
     /// Reads the whole segment, cuts it at the first batch that is not whole and valid, rebuilds its indexes, and brings `producers` and
-    /// `epochs` up to its end. Gives the number of bytes that were cut off.
-    pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {
+    /// `epochs` up to its end. False: a batch that was taken turned out to be wrong and is cut off too, so that what was built is not right;
+    /// to be done again with the same `producers` as before.
+    ///
+    /// No checksum covers a batch's base offset. One that begins later than it should and reaches into the next is the wrong one of the two.
+    pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<bool, StorageError> {
         let size = self.size_bytes();
         let file = self.file()?;
         self.refuse_old_messages(&file, size)?;
@@ -603,6 +674,9 @@ impl Segment {
         inner.bytes_since_last_index_entry = 0;
         let mut batches = WholeBatches::new(&file, self.path(), 0, size);
         let mut next_offset = self.base_offset;
+        // Where the batch before begins, if offsets are missing before it.
+        let mut late = None;
+        let mut is_right = true;
         let valid = loop {
             let position = batches.position();
             let batch = match batches.next()? {
@@ -612,11 +686,15 @@ impl Segment {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
+                    let overlaps = matches!(error, BatchError::InvalidBatch(_));
+                    let position = if overlaps && let Some(late) = late { late } else { position };
+                    is_right = !(overlaps && late.is_some());
                     tracing::warn!(path = %self.path().display(), position, %error, "found an invalid batch; the log is cut here");
                     break position;
                 }
             };
             let header = batch.header();
+            late = (header.base_offset > next_offset).then_some(position);
             inner.note_batch(header, position, self.index_interval_bytes)?;
             if epochs.latest().is_none_or(|(latest, _)| header.partition_leader_epoch > latest) {
                 epochs.assign(header.partition_leader_epoch, header.base_offset);
@@ -649,7 +727,7 @@ impl Segment {
         inner.time_index.maybe_append(max_timestamp)?;
         inner.offset_index.file.write_out()?;
         inner.time_index.file.write_out()?;
-        Ok(size - valid)
+        Ok(is_right)
     }
 
     /// What Apache Kafka before 0.11 wrote is not torn: to cut it would be to lose it. Such messages come before all others, and their
@@ -707,7 +785,7 @@ impl Segment {
         inner.bytes_since_last_index_entry = 0;
         // The largest timestamp may have been cut off: take the last index entry's, or a larger one from the batches after it.
         let mut max = inner.time_index.last()?;
-        let mut headers = Headers::new(&file, self.path(), inner.offset_index.lookup(max.offset)?, size);
+        let mut headers = self.headers_from(&file, inner.offset_index.lookup(max.offset)?, size)?;
         while let Some(Located { header, .. }) = headers.next()? {
             if header.max_timestamp > max.timestamp {
                 max = TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
@@ -720,11 +798,17 @@ impl Segment {
     /// The last entry of the time index, and the index files complete on disk: before the next segment begins, and at a clean stop.
     pub(super) fn on_become_inactive(&self) -> Result<(), StorageError> {
         let mut inner = self.inner();
+        self.know_max_timestamp(&mut inner)?;
         let max_timestamp = inner.max_timestamp()?;
         inner.time_index.maybe_append(max_timestamp)?;
         inner.offset_index.file.write_out()?;
         inner.time_index.file.write_out()?;
         inner.txn_index.file.write_out()
+    }
+
+    /// Has a file got its name since this was asked last? The directory is to be synced then.
+    pub(super) fn take_has_new_name(&self) -> bool {
+        self.inner().txn_index.take_has_new_name()
     }
 
     /// fsync of the log and then its indexes. When there is no space for these the log is synced all the same.
@@ -749,7 +833,38 @@ impl Segment {
             && (index_size == 0 || inner.offset_index.last()?.0 > self.base_offset)
             && inner.offset_index.last()?.1 < self.size_bytes().max(1)
             && (time_index_size == 0 || inner.time_index.last()?.timestamp > 0 || time_index_size == 12);
-        Ok(sane && inner.txn_index.is_sane()?)
+        Ok(sane && self.txn_index_is_sane(&mut inner)?)
+    }
+
+    /// Nothing else says which transactions were aborted, so each entry is held against its marker, and its first batch where that is here.
+    fn txn_index_is_sane(&self, inner: &mut Inner) -> Result<bool, StorageError> {
+        if inner.txn_index.file.len() == 0 {
+            return Ok(true);
+        }
+        if !inner.txn_index.is_sane()? {
+            return Ok(false);
+        }
+        let (file, size) = (self.file()?, self.size_bytes());
+        for n in 0..inner.txn_index.file.len() {
+            let txn = inner.txn_index.entry(n)?;
+            let mut batch_at = |offset| {
+                let from = inner.offset_index.lookup(offset)?;
+                self.first_reaching(&file, from, offset, size).map(|found| found.map(|located| located.header))
+            };
+            let is_of_it = |header: &BatchHeader| header.producer_id == txn.producer_id && header.is_transactional();
+            let marker = batch_at(txn.last_offset)?;
+            if !marker.is_some_and(|header| header.base_offset <= txn.last_offset && header.is_control() && is_of_it(&header)) {
+                return Ok(false);
+            }
+            // Compaction may have taken the first batch away.
+            let is_first = |header: BatchHeader| {
+                header.base_offset > txn.first_offset || (header.base_offset == txn.first_offset && is_of_it(&header))
+            };
+            if txn.first_offset >= self.base_offset && !batch_at(txn.first_offset)?.is_some_and(is_first) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Renames the files to `.deleted` and gives their new paths, for unlinking later. Readers that hold the segment can finish.

@@ -38,22 +38,30 @@ impl AbortedTxn {
 
 pub(super) struct TxnIndex {
     base_offset: i64,
+    /// The file's name may be gone after a power cut: the directory is still to be synced.
+    has_new_name: bool,
     pub(super) file: EntryFile<ENTRY_SIZE>,
 }
 
 impl TxnIndex {
     pub(super) fn new(path: PathBuf, base_offset: i64) -> Result<TxnIndex, StorageError> {
-        Ok(TxnIndex { base_offset, file: EntryFile::existing(path)? })
+        Ok(TxnIndex { base_offset, has_new_name: false, file: EntryFile::existing(path)? })
     }
 
     pub(super) fn missing(path: PathBuf, base_offset: i64) -> TxnIndex {
-        TxnIndex { base_offset, file: EntryFile::missing(path) }
+        TxnIndex { base_offset, has_new_name: false, file: EntryFile::missing(path) }
     }
 
     pub(super) fn append(&mut self, txn: AbortedTxn) -> Result<(), StorageError> {
+        self.has_new_name |= self.file.len() == 0;
         self.file.push(txn.to_bytes())?;
         // Unlike the other indexes this one cannot be read around when an entry is late.
         self.file.write_out_if_there_is_space()
+    }
+
+    /// True once after the file was created.
+    pub(super) fn take_has_new_name(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_name)
     }
 
     pub(super) fn entry(&mut self, n: usize) -> Result<AbortedTxn, StorageError> {
@@ -87,12 +95,18 @@ impl TxnIndex {
         if fs::exists(self.file.path()) { self.file.reset() } else { Ok(()) }
     }
 
-    /// Can this file belong to its segment?
+    /// Can this file belong to its segment, and its entries to each other? No transaction that ends later begins before what was stable.
     pub(super) fn is_sane(&mut self) -> Result<bool, StorageError> {
+        let mut last_stable_offset = i64::MIN;
         for n in 0..self.file.len() {
-            if self.entry(n)?.last_offset < self.base_offset {
+            let version = self.file.entry(n).map(|entry| [entry[0], entry[1]])?;
+            let txn = self.entry(n)?;
+            let begins_and_ends = txn.last_offset >= self.base_offset && (0..txn.last_offset).contains(&txn.first_offset);
+            let is_stable = (last_stable_offset..=txn.last_offset + 1).contains(&txn.last_stable_offset);
+            if version != [0, 0] || !begins_and_ends || !is_stable || txn.first_offset < last_stable_offset {
                 return Ok(false);
             }
+            last_stable_offset = txn.last_stable_offset;
         }
         Ok(true)
     }
@@ -118,12 +132,12 @@ mod tests {
     fn overlapping_transactions_are_collected() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut index = TxnIndex::new(dir.path().join("x.txnindex"), 0).expect("opened");
-        for entry in [txn(1, 0, 10, 2), txn(2, 2, 13, 13), txn(3, 14, 20, 21)] {
+        for entry in [txn(1, 0, 10, 2), txn(2, 2, 13, 14), txn(3, 14, 20, 21)] {
             index.append(entry).expect("appended");
         }
         let mut found = Vec::new();
         assert!(index.collect(11, 14, &mut found).expect("searched"));
-        assert_eq!(found, [txn(2, 2, 13, 13)]);
+        assert_eq!(found, [txn(2, 2, 13, 14)]);
         index.truncate_to(13).expect("truncated");
         assert_eq!(index.file.len(), 1);
         assert!(index.is_sane().expect("read"));
