@@ -58,7 +58,7 @@ pub(super) fn begin(options: &LogOptions) -> Loaded {
 
 /// Opens the log in `options.dir`, which exists.
 pub(super) fn load(options: &LogOptions) -> Result<Loaded, StorageError> {
-    Loader { options, now_ms: options.clock.now_ms(), unsynced_snapshots: RefCell::default() }.load()
+    Loader { options, now_ms: options.clock.now_ms(), unsynced_snapshots: RefCell::default(), recovered: RefCell::default() }.load()
 }
 
 struct Loader<'a> {
@@ -66,6 +66,8 @@ struct Loader<'a> {
     now_ms: i64,
     /// Of segments that were recovered: after a crash of many logs they are not synced one by one.
     unsynced_snapshots: RefCell<Vec<PathBuf>>,
+    /// The segments that were recovered, by base offset: was something cut off?
+    recovered: RefCell<BTreeMap<i64, bool>>,
 }
 
 impl Loader<'_> {
@@ -94,6 +96,12 @@ impl Loader<'_> {
         }
         if !self.options.had_clean_shutdown {
             self.recover_unflushed(&mut segments, &mut epochs)?;
+        } else if let Some(last) = segments.values().next_back().cloned()
+            && last.read_end()?.1 < last.size_bytes()
+        {
+            tracing::warn!(path = %last.path().display(), "what was stopped cleanly does not end with a batch");
+            let before = segments.range(..last.base_offset()).map(|(base, segment)| (*base, segment.clone())).collect();
+            self.recover_segment(&last, &before, &mut epochs)?;
         }
         let mut log_end_offset = None;
         if let Some(last) = segments.values().next_back() {
@@ -129,7 +137,8 @@ impl Loader<'_> {
         epochs.truncate_from_start(self.options.log_start_offset)?;
         let mut producers = self.new_producer_state()?;
         producers.remove_stray_snapshots(&segments.keys().copied().collect::<Vec<_>>())?;
-        let clean = self.options.had_clean_shutdown;
+        // What was recovered, for its indexes' sake, has taken the snapshots of what comes after it away.
+        let clean = self.options.had_clean_shutdown && self.recovered.borrow().is_empty();
         rebuild_producer_state(&mut producers, &segments, log_start_offset, log_end_offset, self.now_ms, clean)?;
         producers.unsynced_snapshots.append(&mut self.unsynced_snapshots.borrow_mut());
         for segment in segments.values() {
@@ -216,15 +225,22 @@ impl Loader<'_> {
         Ok(segments)
     }
 
-    /// Gives the number of bytes that were cut off.
-    fn recover_segment(&self, segment: &Segment, before: &Segments, epochs: &mut LeaderEpochs) -> Result<u64, StorageError> {
-        let mut producers = self.new_producer_state()?;
-        rebuild_producer_state(&mut producers, before, self.options.log_start_offset, segment.base_offset(), self.now_ms, false)?;
-        let cut = segment.recover(&mut producers, epochs)?;
+    fn recover_segment(&self, segment: &Segment, before: &Segments, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
+        let size = segment.size_bytes();
+        let mut producers;
+        loop {
+            producers = self.new_producer_state()?;
+            rebuild_producer_state(&mut producers, before, self.options.log_start_offset, segment.base_offset(), self.now_ms, false)?;
+            if segment.recover(&mut producers, epochs)? {
+                break;
+            }
+        }
+        let is_cut = segment.size_bytes() < size;
+        *self.recovered.borrow_mut().entry(segment.base_offset()).or_default() |= is_cut;
         // So that this segment need not be read again to recover another.
         producers.take_snapshot(false)?;
         self.unsynced_snapshots.borrow_mut().append(&mut producers.unsynced_snapshots);
-        Ok(cut)
+        Ok(())
     }
 
     fn recover_unflushed(&self, segments: &mut Segments, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
@@ -234,14 +250,18 @@ impl Loader<'_> {
             let segment = segments[base_offset].clone();
             let before: Segments = segments.range(..base_offset).map(|(base, segment)| (*base, segment.clone())).collect();
             let end_before = before.values().next_back().map(|segment| segment.read_next_offset()).transpose()?;
-            let (is_next, cut) = match end_before {
+            let is_next = match end_before {
                 Some(end) if !self.follows(end, *base_offset) => {
                     tracing::warn!(path = %segment.path().display(), end, "the segment before ends elsewhere; the log is cut there");
-                    (false, 0)
+                    false
                 }
-                _ => (true, self.recover_segment(&segment, &before, epochs)?),
+                _ => {
+                    self.recover_segment(&segment, &before, epochs)?;
+                    true
+                }
             };
-            if !is_next || cut > 0 {
+            // Also when it was cut already, for its indexes' sake.
+            if !is_next || self.recovered.borrow().get(base_offset).is_some_and(|is_cut| *is_cut) {
                 for gone in &unflushed[n + usize::from(is_next)..] {
                     if let Some(segment) = segments.remove(gone) {
                         self.delete(&segment)?;

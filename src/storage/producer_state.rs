@@ -330,7 +330,8 @@ pub(super) struct ProducerState {
     /// The state covers the records before this offset.
     map_end_offset: i64,
     last_snapshot_offset: i64,
-    /// Snapshots that are to be synced before the recovery point moves.
+    /// Snapshots that were written or removed, to be synced, with the directory, before the recovery point moves. One that was removed
+    /// would otherwise come back beside the records that have taken the place of those it knows.
     pub(super) unsynced_snapshots: Vec<PathBuf>,
 }
 
@@ -386,6 +387,7 @@ impl ProducerState {
 
     fn remove_snapshot(&mut self, offset: i64) -> Result<(), StorageError> {
         self.snapshots.remove(&offset);
+        self.unsynced_snapshots.push(self.snapshot_path(offset));
         fs::remove_file(&self.snapshot_path(offset))
     }
 

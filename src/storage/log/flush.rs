@@ -74,23 +74,25 @@ impl Log {
     /// Does not hold the writer lock while it syncs, so that appends go on.
     pub(super) fn flush_below(&self, limit: i64) -> Result<(), StorageError> {
         let snapshots = std::mem::take(&mut self.writer().producers.unsynced_snapshots);
-        let flushed = snapshots.iter().try_for_each(|path| fs::sync_path(path)).and_then(|()| self.sync(limit));
+        let flushed = self.sync(limit, &snapshots);
         self.note_unless_full(flushed)
     }
 
     pub(super) fn flush_segments(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        std::mem::take(&mut writer.producers.unsynced_snapshots).iter().try_for_each(|path| fs::sync_path(path))?;
-        self.sync(i64::MAX)
+        let snapshots = std::mem::take(&mut writer.producers.unsynced_snapshots);
+        self.sync(i64::MAX, &snapshots)
     }
 
     /// What the records rest on and the records themselves, side by side.
-    pub(super) fn sync(&self, limit: i64) -> Result<(), StorageError> {
+    pub(super) fn sync(&self, limit: i64, snapshots: &[PathBuf]) -> Result<(), StorageError> {
+        snapshots.iter().try_for_each(|path| fs::sync_path(path))?;
+        let has_new_names = !snapshots.is_empty();
         if self.closed.load(Ordering::Acquire) || !self.identity_is_unwritten() {
-            return self.sync_segments(limit);
+            return self.sync_segments(limit, has_new_names);
         }
         std::thread::scope(|scope| {
             let identity = std::thread::Builder::new().spawn_scoped(scope, || self.write_identity());
-            let synced = self.sync_segments(limit);
+            let synced = self.sync_segments(limit, has_new_names);
             let written = match identity {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 Err(_) => self.write_identity(),
@@ -99,11 +101,12 @@ impl Log {
         })
     }
 
-    pub(super) fn sync_segments(&self, limit: i64) -> Result<(), StorageError> {
+    /// `has_new_names`: the directory is to be synced in any case.
+    pub(super) fn sync_segments(&self, limit: i64, mut has_new_names: bool) -> Result<(), StorageError> {
         let before = *self.offsets();
         let end = before.log_end.offset.min(limit);
         if end <= before.recovery_point {
-            return Ok(());
+            return if has_new_names { fs::sync_dir(&self.dir()) } else { Ok(()) };
         }
         let unflushed: Vec<Arc<Segment>> = {
             let segments = self.segments();
@@ -112,13 +115,15 @@ impl Log {
         };
         let mut indexes_are_complete = true;
         for segment in &unflushed {
+            // The first aborted transaction of a segment creates a file, long after the others.
+            has_new_names |= segment.base_offset() >= before.recovery_point || segment.take_has_new_name();
             match segment.flush() {
                 // What recovery needs is there. It must then look at this segment again, to write its indexes.
                 Err(error) if error.is_full() => indexes_are_complete = false,
                 flushed => flushed?,
             }
         }
-        if unflushed.iter().any(|segment| segment.base_offset() >= before.recovery_point) {
+        if has_new_names {
             fs::sync_dir(&self.dir())?;
         }
         let now_ms = self.clock.monotonic_ms();
