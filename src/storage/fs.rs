@@ -112,7 +112,12 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     faults::will_write(path);
     let granted = faults::grant(content.len());
     fs::write(path, &content[..granted]).map_err(failed(path))?;
-    if granted == content.len() { Ok(()) } else { Err(StorageError::new(path, ErrorKind::StorageFull.into())) }
+    all_granted(path, granted, content.len())
+}
+
+/// Only tests grant less than is wanted: what a disk still took before it was full.
+fn all_granted(path: &Path, granted: usize, wanted: usize) -> Result<(), StorageError> {
+    if granted == wanted { Ok(()) } else { Err(StorageError::new(path, ErrorKind::StorageFull.into())) }
 }
 
 /// Syncs a file by name; it is no error when it is gone.
@@ -246,10 +251,10 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
 /// Opens a file for reading and writing, creating it when it is missing.
 pub fn open_or_create(path: &Path) -> Result<File, StorageError> {
     faults::check(path)?;
-    faults::will_create(path);
     if faults::grant(1) == 0 && !path.exists() {
         return Err(StorageError::new(path, ErrorKind::StorageFull.into()));
     }
+    faults::will_create(path);
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))
 }
 
@@ -286,7 +291,7 @@ pub fn write_at(file: &File, path: &Path, content: &[u8], position: u64) -> Resu
     faults::will_write(path);
     let granted = faults::grant(content.len());
     file.write_all_at(&content[..granted], position).map_err(failed(path))?;
-    if granted == content.len() { Ok(()) } else { Err(StorageError::new(path, ErrorKind::StorageFull.into())) }
+    all_granted(path, granted, content.len())
 }
 
 /// Writes `slices` one after the other at `position`: one system call where the system takes them all.
@@ -295,10 +300,11 @@ pub fn write_vectored_at(file: &File, path: &Path, mut slices: &mut [IoSlice<'_>
     faults::check(path)?;
     faults::will_write(path);
     let wanted = slices.iter().map(|slice| slice.len()).sum();
-    if faults::grant(wanted) < wanted {
-        // A part of it reaches the disk, as it does of real ones.
-        let _ = file.write_all_at(&slices[0], position);
-        return Err(StorageError::new(path, ErrorKind::StorageFull.into()));
+    let granted = faults::grant(wanted);
+    if granted < wanted {
+        let content: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(granted).collect();
+        file.write_all_at(&content, position).map_err(failed(path))?;
+        return all_granted(path, granted, wanted);
     }
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {

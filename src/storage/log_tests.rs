@@ -20,7 +20,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new(config: LogConfig) -> Fixture {
-        Fixture { dir: tempfile::tempdir().expect("temporary directory"), clock: Arc::new(ManualClock::new(START_MS)), config }
+        Fixture { dir: fs::faults::dir_in_memory(), clock: Arc::new(ManualClock::new(START_MS)), config }
     }
 
     pub(crate) fn options(&self) -> LogOptions {
@@ -615,4 +615,43 @@ fn messages_of_old_formats_are_refused_not_cut() {
     damaged[20] ^= 1;
     fs::write(&path, &damaged).expect("written");
     assert_eq!(fixture.open().log_end_offset(), 0, "damage is cut as everywhere");
+}
+
+/// Reads beside appends, rolls and retention on another thread see whole batches in order.
+#[test]
+fn readers_run_beside_the_writer() {
+    let config =
+        LogConfig { segment_bytes: 2000, index_interval_bytes: 100, retention_ms: -1, retention_bytes: 50_000, ..LogConfig::default() };
+    let fixture = Fixture::new(config);
+    let log = Arc::new(fixture.open());
+    std::thread::scope(|scope| {
+        let writer = log.clone();
+        scope.spawn(move || {
+            for n in 0..3000 {
+                produce(&writer, &plain_batch(START_MS + n, &["a value of some length"]));
+                if n % 100 == 0 {
+                    writer.delete_old_segments().expect("deleted");
+                }
+            }
+        });
+        for _ in 0..2 {
+            let reader = log.clone();
+            scope.spawn(move || {
+                let mut offset = 0;
+                while offset < 3000 {
+                    // Retention may overtake the reader.
+                    let Ok(read) = reader.read(offset, 500, true, FetchIsolation::HighWatermark) else {
+                        offset = reader.log_start_offset();
+                        continue;
+                    };
+                    let bytes = bytes_of(&read.records);
+                    for batch in Batches::new(&bytes).map_while(Result::ok) {
+                        batch.verify_crc().expect("whole");
+                        assert!(batch.header().base_offset >= offset);
+                        offset = batch.header().next_offset();
+                    }
+                }
+            });
+        }
+    });
 }

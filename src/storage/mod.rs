@@ -10,8 +10,6 @@ pub mod check;
 pub mod checkpoint;
 pub mod cleaner;
 pub mod config;
-#[cfg(test)]
-mod crash_tests;
 pub mod dir_health;
 mod entry_file;
 mod epochs;
@@ -27,10 +25,10 @@ mod loader;
 pub mod log;
 pub mod log_dirs;
 pub mod meta_properties;
+#[cfg(test)]
+mod model;
 mod old_message;
 mod open_files;
-#[cfg(test)]
-mod opfuzz;
 pub mod partition_metadata;
 mod producer_state;
 mod scan;

@@ -13,19 +13,30 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::errors::StorageError;
 use super::fs;
 
 /// Of all logs of the process: half of the descriptors that it may have.
-static OPEN_FILES: LazyLock<OpenFiles> = LazyLock::new(|| {
+#[cfg(not(test))]
+fn open_files() -> &'static OpenFiles {
     const FEWEST: usize = 32;
-    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    // In tests so few that every path meets files that were closed.
-    let limit = if cfg!(test) { 8 } else { usize::try_from(allowed / 2).unwrap_or(usize::MAX).max(FEWEST) };
-    OpenFiles::new(limit)
-});
+    static OPEN_FILES: std::sync::LazyLock<OpenFiles> = std::sync::LazyLock::new(|| {
+        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        OpenFiles::new(usize::try_from(allowed / 2).unwrap_or(usize::MAX).max(FEWEST))
+    });
+    &OPEN_FILES
+}
+
+/// In tests so few that every path meets files that were closed; of each thread by itself, so that no test changes what happens in another.
+#[cfg(test)]
+fn open_files() -> &'static OpenFiles {
+    thread_local! {
+        static OPEN_FILES: &'static OpenFiles = Box::leak(Box::new(OpenFiles::new(8)));
+    }
+    OPEN_FILES.with(|files| *files)
+}
 
 /// The files that are open, oldest first, and how many may be.
 struct OpenFiles {
@@ -105,7 +116,7 @@ pub(super) struct LazyFile {
 
 impl LazyFile {
     pub(super) fn new(path: PathBuf) -> LazyFile {
-        LazyFile { path, slot: Arc::default(), all: &OPEN_FILES }
+        LazyFile { path, slot: Arc::default(), all: open_files() }
     }
 
     pub(super) fn path(&self) -> &Path {

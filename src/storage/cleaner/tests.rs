@@ -10,7 +10,7 @@ use crate::storage::config::{CleanupPolicy, LogConfig};
 use crate::storage::log::tests::{Fixture, START_MS, bytes_of, produce, records_from};
 use crate::storage::log::{AppendOrigin, FetchIsolation};
 
-pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+pub(in crate::storage) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn compacted(segment_bytes: i32) -> Fixture {
     Fixture::new(LogConfig {
@@ -22,7 +22,7 @@ pub(super) fn compacted(segment_bytes: i32) -> Fixture {
 }
 
 /// One round with a map of `memory_bytes`, as a broker's thread does it.
-pub(super) fn clean_within(log: &Log, clock: &ManualClock, memory_bytes: u64) -> Result<Round, CleanError> {
+pub(in crate::storage) fn clean_within(log: &Log, clock: &ManualClock, memory_bytes: u64) -> Result<Round, CleanError> {
     let config = CleanerConfig { dedupe_buffer_size_bytes: memory_bytes, ..CleanerConfig::default() };
     let cleaner = Cleaner { config: &config, throttle: &Throttle::new(), clock, stopping: &AtomicBool::new(false) };
     let found = cleanable(log, clock.now_ms())?;
@@ -92,7 +92,7 @@ pub(super) fn batches(log: &Log) -> Vec<Vec<u8>> {
     found
 }
 
-pub(super) type Content = Vec<(i64, String, Option<String>)>;
+pub(in crate::storage) type Content = Vec<(i64, String, Option<String>)>;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
@@ -115,7 +115,7 @@ pub(super) fn contents(log: &Log) -> Content {
 }
 
 /// What a consumer that reads committed records sees, with the algorithm of Kafka's: aborted producers by the broker's list, until their marker.
-pub(super) fn committed(log: &Log, max_bytes: usize) -> Content {
+pub(in crate::storage) fn committed(log: &Log, max_bytes: usize) -> Content {
     let (mut found, mut offset) = (Content::new(), log.log_start_offset());
     loop {
         let read = log.read(offset, max_bytes, true, FetchIsolation::TransactionCommitted).expect("read");
