@@ -1,10 +1,12 @@
 """Real faults on real files: kill -9 again and again under load, a disk that fills up and is freed again, a disk that turns read-only, damaged files
 that Apache's broker and ours recover, two brokers for one directory, a clock that jumps. What mounts needs root and says aloud that it is skipped otherwise;
 every mount is in a namespace of its own and goes with it."""
-import glob, json, os, random, shutil, signal, subprocess, threading, urllib.request
+import glob, itertools, json, os, random, re, shutil, signal, subprocess, threading, urllib.request
 
-from __main__ import HERE, Apache, Ottla, OttlaTools, Skip, free_port, sh, wait_for  # of ./run
-from swap import Load, SETTINGS, Viewer, complete, same
+from __main__ import HERE, Apache, Ottla, OttlaTools, Skip, connects, free_port, sh, wait_for  # of ./run
+from swap import Load, Node, SETTINGS, Viewer, complete, same
+
+CLUSTER_METADATA = "__cluster_metadata-0"
 
 
 class Disk:
@@ -176,14 +178,12 @@ def full_disk(suite):
         load.go_on(4)
         there = broker.on_disk("probed")
         assert len(there) == 2, there
-        for number in range(3):
+        for number in range(2):
             broker.expect_all("probed", 4)
             disk.fill()
             refused = {line for line in broker.ask("probe", "probed") if not line.endswith(" ok")}
             assert refused == {f"{partition} KAFKA_STORAGE_ERROR" for partition in there}, refused
-            for partition in range(4):
-                own = 2 * number + 2 if str(partition) not in there else number + 1
-                broker.expect({str(own)}, "count", "probed", str(partition))
+            broker.expect({f"{p} {number + 1 if str(p) in there else 2 * number + 2}" for p in range(4)}, "count", "probed")
             assert broker.metric("kafka_log_logmanager_offlinelogdirectorycount") == 0
             # A topic that comes now gets its logs when there is space for them.
             broker.expect({"ok"}, "create", f"late-{number}", "4")
@@ -253,8 +253,7 @@ def read_only_disk(suite):
         disk.mend()
         broker.start()
         wait_for(lambda: set(broker.ask("probe", "probed")) == {f"{p} ok" for p in range(4)}, "all partitions")
-        for partition in range(4):
-            broker.expect({str(2 if str(partition) in there else 4)}, "count", "probed", str(partition))
+        broker.expect({f"{partition} {2 if str(partition) in there else 4}" for partition in range(4)}, "count", "probed")
         assert broker.metric("kafka_log_logmanager_offlinelogdirectorycount") == 0
         broker.stop()
 
@@ -275,8 +274,199 @@ def read_only_disk(suite):
     suite.test("read-only-metadata-disk", metadata)
 
 
+def damaged_files(suite):
+    """One directory, left by our broker under kill -9, a partition damaged in each of many ways; Apache's broker and ours recover copies of it to the same
+    ends and the same records."""
+    def body():
+        suite.need_java()
+        port, base = free_port(), os.path.join(suite.work, "damaged")
+        kafka, source = os.path.join(HERE, "kafka"), os.path.join(suite.work, "some-damaged.tsv")
+        with open(suite.flights(), "rb") as lines, open(source, "wb") as out:
+            out.writelines(itertools.islice(lines, 8_000))
+
+        def ours(folder, with_signal):
+            sh(kafka, "properties", folder, str(port))
+            log = open(folder + ".log", "ab")
+            process = subprocess.Popen([suite.tool("ottla"), "serve", "--config", f"{folder}/server.properties"], stdout=log, stderr=log)
+            suite.processes.append(process)
+            wait_for(lambda: connects(port) or process.poll() is not None, "our broker")
+            assert process.poll() is None, open(folder + ".log").read()[-1500:]
+
+            def stop():
+                process.send_signal(with_signal)
+                process.wait(60)
+            return stop
+
+        class At:
+            bootstrap = f"localhost:{port}"
+
+        stop = ours(base, signal.SIGKILL)
+        sh(suite.tool("kafka-topics"), "--bootstrap-server", At.bootstrap, "--create", "--topic", "damaged", "--partitions", "10")
+        suite.client(OttlaTools).produce(At.bootstrap, "damaged", "none", source)
+        stop()
+
+        def each(partition, name):
+            return os.path.join(base, "data", f"damaged-{partition}", name)
+
+        chance, first = random.Random(7), "0" * 20
+        logs = {partition: each(partition, first + ".log") for partition in range(10)}
+        filled = [partition for partition, log in logs.items() if os.path.exists(log) and os.path.getsize(log) > 2000]
+        assert len(filled) >= 8, filled
+
+        def torn(log):
+            os.truncate(log, chance.randrange(100, os.path.getsize(log)))
+
+        def zeroed(log):
+            position = chance.randrange(100, os.path.getsize(log))
+            with open(log, "r+b") as file:
+                file.seek(position)
+                file.write(bytes(os.path.getsize(log) - position))
+
+        def flipped(log):
+            position = chance.randrange(100, os.path.getsize(log))
+            with open(log, "r+b") as file:
+                file.seek(position)
+                byte = file.read(1)[0]
+                file.seek(position)
+                file.write(bytes([byte ^ 4]))
+
+        def grown(log):
+            with open(log, "ab") as file:
+                file.write(bytes(5000))
+
+        def without(suffix):
+            return lambda log: os.remove(log.removesuffix(".log") + suffix)
+
+        def emptied(suffix):
+            return lambda log: os.truncate(log.removesuffix(".log") + suffix, 0)
+
+        ways = [torn, zeroed, flipped, grown, without(".index"), without(".timeindex"), emptied(".index"), lambda log: os.truncate(log, 0)]
+        for partition, way in zip(filled, ways):
+            way(logs[partition])
+        for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+            if os.path.exists(f"{base}/data/{name}"):
+                os.remove(f"{base}/data/{name}")
+        copy = os.path.join(suite.work, "damaged-apache", "data")
+        shutil.copytree(f"{base}/data", copy)
+
+        def seen():
+            ends = sorted(sh(kafka, "get-offsets", "--bootstrap-server", At.bootstrap, "--topic", "damaged").split())
+            records = sh(suite.tool("kafka-console-consumer"), "--bootstrap-server", At.bootstrap, "--topic", "damaged", "--from-beginning", "--exit-at-end",
+                         "--formatter-property", "print.key=true", "--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true")
+            return ends, sorted(records.splitlines())
+
+        stop = ours(base, signal.SIGTERM)
+        found = seen()
+        stop()
+        apache = Apache(suite, "damaged-apache", port=port)
+        expected = seen()
+        apache.stop()
+        assert found[0] == expected[0], f"ends\n{found[0]}\n{expected[0]} of Apache's"
+        assert found[1] == expected[1], "records differ"
+        assert 2_000 < len(found[1]) < 8_000, len(found[1])
+    suite.test("damaged-files-as-apache", body)
+
+
+def two_brokers(suite):
+    """Whoever comes second to a directory, ours or Apache's, broker or tool, goes with one line and touches nothing."""
+    def contents(folder):
+        found = {}
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = os.path.join(place, name)
+                with open(path, "rb") as file:
+                    found[path] = file.read()
+        return found
+
+    def body(holder):
+        suite.need_java()
+        base = os.path.join(suite.work, f"held-by-{holder}")
+        kafka, node = os.path.join(HERE, "kafka"), Node(suite, f"held-by-{holder}")
+        node.start(holder)
+        sh(suite.tool("kafka-topics"), "--bootstrap-server", node.bootstrap, "--create", "--topic", "t", "--partitions", "2")
+        port, folders = free_port(), [f"{base}/data", f"{base}/more"]
+        # A configuration for a second broker there, which has a port of its own.
+        second, alone = os.path.join(suite.work, f"second-{holder}.properties"), os.path.join(suite.work, f"alone-{holder}.properties")
+        for path, dirs in ((second, folders), (alone, folders[1:])):
+            with open(f"{base}/server.properties") as lines, open(path, "w") as out:
+                # What authorizes is a matter of its own.
+                text = "".join(line for line in lines if not line.startswith("authorizer"))
+                text = text.replace(str(node.port), str(port)).replace(str(node.port + 1), str(port + 1))
+                out.write(text + f"\nlog.dirs={','.join(dirs)}\nmetadata.log.dir={dirs[0]}\n")
+        cluster = re.search("cluster.id=(.*)", open(f"{folders[0]}/meta.properties").read())[1]
+        sh(suite.python(), os.path.join(HERE, "clients/faults_client.py"), "probe", node.bootstrap, "t")
+        # While nothing happens a node writes heartbeats and checkpoints.
+        before = contents(base)
+        ottla = suite.tool("ottla")
+        seconds = [([ottla, "serve", "--config", second], "another process is using"),
+                   ([ottla, "serve", "--config", alone], "another process is using"),
+                   ([ottla, "check", "--repair", folders[0]], "is in use"),
+                   ([suite.tool("kafka-storage"), "format", "--standalone", "-t", cluster, "-c", second], "already formatted")]
+        if holder == "ottla":
+            seconds.append(([kafka, "serve", second], "Failed to acquire lock"))
+        for words, says in seconds:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "KAFKA_LOG": "off"})
+            assert done.returncode == 1 and says in done.stdout + done.stderr, (words, done.returncode, done.stdout[-500:], done.stderr[-500:])
+            if words[0] != kafka:
+                assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        ends = {path: (len(content), len(before.get(path, b""))) for path, content in contents(base).items()
+                if content != before.get(path) and "checkpoint" not in path and CLUSTER_METADATA not in path}
+        assert not ends, ends
+        node.stop(signal.SIGTERM)
+    for holder in ("ottla", "apache"):
+        suite.test(f"two-brokers-one-directory-{holder}-first", lambda: body(holder))
+
+
+def clock_jumps(suite):
+    """The wall clock is set forward and back by hours under load: nobody's session, transaction or offset ends for that, and nothing hangs."""
+    def body():
+        library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+        if not library:
+            if not shutil.which("apt-get") or os.geteuid():
+                raise Skip("libfaketime is not installed")
+            sh("apt-get", "update", "-q")
+            sh("apt-get", "install", "-y", "-q", "faketime")
+            library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")[0]
+        clock = os.path.join(suite.work, "clock-time")
+
+        def set_clock(text):
+            with open(clock + ".new", "w") as out:
+                out.write(text)
+            os.rename(clock + ".new", clock)
+
+        class Jumping(Ottla):
+            def words(self):
+                environment = [f"LD_PRELOAD={library}", f"FAKETIME_TIMESTAMP_FILE={clock}", "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+                return ["env", *environment, *super().words()]
+
+        set_clock("+0")
+        # The clients' clocks stay, and what they stamp may lie hours ahead.
+        broker = Jumping(suite, "clock", *SETTINGS, "log.message.timestamp.after.max.ms=9223372036854775807", "log.flush.interval.ms=1000")
+        load, viewer = Load(suite, broker), Viewer(suite, broker)
+        for jump in ("+6h", "-6h", "+20h", "+0"):
+            load.go_on(4)
+            set_clock(jump)
+        load.go_on(6)
+        rounds = load.say("pause")
+        before = viewer.lines("now")
+        records = complete(before)
+        assert records == 30 * rounds, f"{records} records, {30 * rounds} acknowledged"
+        said = open(broker.dir + ".log").read()
+        assert not re.search("timed out|session expired", said), re.findall(".*(?:timed out|session expired).*", said)[:3]
+        set_clock("-10h")
+        broker.stop(signal.SIGKILL)
+        broker.start()
+        same(before, viewer.lines("now"), "started ten hours ago")
+        load.say("end")
+        broker.stop()
+    suite.test("clock-jumps", body)
+
+
 def faults(suite):
     kill_loop(suite)
     kill_our_producer(suite)
     full_disk(suite)
     read_only_disk(suite)
+    damaged_files(suite)
+    two_brokers(suite)
+    clock_jumps(suite)

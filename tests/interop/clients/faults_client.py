@@ -1,6 +1,6 @@
 """What a test asks a broker with failing disks, a line for each answer:
 `probe BOOTSTRAP TOPIC`        a record to each partition, tried once: the partition and `ok` or the error's name
-`count BOOTSTRAP TOPIC PARTITION`  how many records can be read
+`count BOOTSTRAP TOPIC`        each partition and how many of its records can be read, or the error's name
 `create BOOTSTRAP TOPIC PARTITIONS`  `ok` or the error's name
 `dirs BOOTSTRAP`               each log directory and its error code"""
 import sys
@@ -28,14 +28,22 @@ if verb == "probe":
     producer.flush()
 elif verb == "count":
     consumer = Consumer({**common, "group.id": "unused", "enable.partition.eof": True, "auto.offset.reset": "earliest", "enable.auto.commit": False})
-    consumer.assign([TopicPartition(words[0], int(words[1]), 0)])
-    count = 0
-    while True:
+    partitions = consumer.list_topics(words[0], 20).topics[words[0]].partitions
+    counts, reading = dict.fromkeys(partitions, 0), set(partitions)
+    consumer.assign([TopicPartition(words[0], partition, 0) for partition in partitions])
+    while reading:
         message = consumer.poll(30)
-        if message is None or message.error():
-            print("nothing" if message is None else count if message.error().code() == KafkaError._PARTITION_EOF else message.error().name())
+        if message is None:
+            counts.update(dict.fromkeys(reading, "nothing"))
             break
-        count += 1
+        if not message.error():
+            counts[message.partition()] += 1
+        else:
+            if message.error().code() != KafkaError._PARTITION_EOF:
+                counts[message.partition()] = message.error().name()
+            reading.discard(message.partition())
+    for partition, count in counts.items():
+        print(partition, count)
 elif verb == "create":
     try:
         admin = AdminClient(common)
