@@ -99,6 +99,7 @@ pub struct Checker<'a> {
 struct Walk {
     /// Where the log's first segment begins.
     first_base: i64,
+    log_start_offset: i64,
     next_offset: i64,
     /// Neighbouring batches of one epoch.
     epochs: Vec<EpochRun>,
@@ -230,7 +231,7 @@ impl<'a> Checker<'a> {
             self.found(path, None, "an index without its log", Repair::Lossless("it is removed"));
         }
         let first_base = bases.first().copied().unwrap_or(checkpointed_start);
-        let mut walk = Walk { first_base, next_offset: first_base, ..Walk::default() };
+        let mut walk = Walk { first_base, log_start_offset: checkpointed_start, next_offset: first_base, ..Walk::default() };
         for (n, &base) in bases.iter().enumerate() {
             self.counts.segments += 1;
             if !self.check_segment(dir, base, &bases[n + 1..], &mut walk)? {
@@ -346,15 +347,16 @@ impl<'a> Checker<'a> {
             return Ok(false);
         }
         let is_wrong = "it is made anew from the log";
-        if let Some((position, problem)) = offset_index.problem(log.size_bytes()) {
-            self.found(&segment_path(dir, base, INDEX_SUFFIX, ""), position, problem, Repair::Lossless(is_wrong));
-        }
-        if let Some((position, problem)) = time_index.problem() {
-            self.found(&segment_path(dir, base, TIME_INDEX_SUFFIX, ""), position, problem, Repair::Lossless(is_wrong));
+        let size = log.size_bytes();
+        for (suffix, problem) in [(INDEX_SUFFIX, offset_index.problem(size)), (TIME_INDEX_SUFFIX, time_index.problem())] {
+            let path = segment_path(dir, base, suffix, "");
+            // A segment without batches is left so by a kill, or a disk that was full, and needs no index.
+            if let Some((position, problem)) = problem.filter(|_| size > 0 || fs::exists(&path)) {
+                self.found(&path, position, problem, Repair::Lossless(is_wrong));
+            }
         }
         let txn_index = segment_path(dir, base, TXN_INDEX_SUFFIX, "");
-        let first_base = walk.first_base;
-        if let Some((position, problem)) = txn_index_problem(&txn_index, base, segment_next, first_base, markers, walk.is_compacted)? {
+        if let Some((position, problem)) = txn_index_problem(&txn_index, base, segment_next, markers, walk)? {
             self.found(&txn_index, position, problem, Repair::Lossless(is_wrong));
         }
         Ok(true)
@@ -623,10 +625,10 @@ fn txn_index_problem(
     path: &Path,
     base: i64,
     end: i64,
-    first_base: i64,
     mut markers: AbortMarkers,
-    is_compacted: bool,
+    walk: &Walk,
 ) -> Result<Option<(Option<u64>, String)>, StorageError> {
+    let Walk { first_base, log_start_offset, is_compacted, .. } = *walk;
     const ENTRY_SIZE: u64 = 34;
     if fs::exists(path) {
         let mut index = TxnIndexFile::open(path)?;
@@ -666,7 +668,10 @@ fn txn_index_problem(
             }
         }
     }
-    let missing = markers.into_iter().find_map(|(offset, marker)| Some((offset, marker.producer_id, marker.first_offset?)));
+    // Of one that began in what was deleted nothing may be left.
+    let missing = markers.into_iter().find_map(|(offset, marker)| {
+        Some((offset, marker.producer_id, marker.first_offset.filter(|first_offset| *first_offset >= log_start_offset)?))
+    });
     Ok(missing.filter(|_| !is_compacted).map(|(offset, producer_id, first_offset)| {
         let problem = format!(
             "the aborted transaction of producer {producer_id} from offset {first_offset} to {offset} is missing: its records would be read"
