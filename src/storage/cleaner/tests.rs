@@ -12,7 +12,7 @@ use crate::storage::log::{AppendOrigin, FetchIsolation};
 
 pub(in crate::storage) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-pub(super) fn compacted(segment_bytes: i32) -> Fixture {
+pub(in crate::storage) fn compacted(segment_bytes: i32) -> Fixture {
     Fixture::new(LogConfig {
         segment_bytes,
         index_interval_bytes: 0,
@@ -38,7 +38,7 @@ pub(super) fn clean(log: &Log, clock: &ManualClock) -> i64 {
 }
 
 /// Records of one producer; its sequence numbers are the offsets it would have had alone.
-pub(super) fn batch(producer_id: i64, sequence: i32, transactional: bool, records: &[(&str, Option<&str>)]) -> Vec<u8> {
+pub(in crate::storage) fn batch(producer_id: i64, sequence: i32, transactional: bool, records: &[(&str, Option<&str>)]) -> Vec<u8> {
     batch_with(Compression::None, producer_id, sequence, transactional, START_MS, records)
 }
 
@@ -68,7 +68,7 @@ pub(super) fn append_marker(log: &Log, producer_id: i64, commit: bool) {
     log.append_as_leader(&builder.finish_vec().expect("finished"), 0, AppendOrigin::Coordinator).expect("appended");
 }
 
-pub(super) fn end_transaction(log: &Log, producer_id: i64, commit: bool) {
+pub(in crate::storage) fn end_transaction(log: &Log, producer_id: i64, commit: bool) {
     append_marker(log, producer_id, commit);
     log.maybe_increment_high_watermark(log.log_end_offset());
 }
