@@ -74,3 +74,24 @@ impl DirHealth {
         self.offline.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fs;
+    use super::*;
+
+    #[test]
+    fn want_of_space_is_no_failure_unless_a_sync_tells_of_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let health = DirHealth::default();
+        let full = StorageError::new(dir.path(), std::io::ErrorKind::StorageFull.into());
+        let _ = health.note_unless_full::<()>(Err(full));
+        assert!(health.is_online());
+        fs::faults::fail_after(0);
+        let error = fs::sync_dir(dir.path()).expect_err("no sync");
+        fs::faults::clear();
+        assert!(!error.is_full(), "{error}");
+        let _ = health.note_unless_full::<()>(Err(error));
+        assert!(!health.is_online());
+    }
+}

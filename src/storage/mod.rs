@@ -16,8 +16,6 @@ mod epochs;
 pub mod errors;
 pub mod fs;
 #[cfg(test)]
-mod full_disk_tests;
-#[cfg(test)]
 mod golden_tests;
 mod index;
 pub mod inspect;

@@ -16,12 +16,13 @@
 use std::path::{Path, PathBuf};
 
 use super::invariants::{findings, records};
-use super::{HISTORIES, Model};
+use super::{HISTORIES, Model, assert_injected};
 use crate::common::histories;
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::batch::{BatchHeader, BatchView, Batches};
 use crate::storage::check::{Checker, Finding};
 use crate::storage::checkpoint;
+use crate::storage::fs::faults::Fault;
 use crate::storage::fs::{self, faults};
 use crate::storage::log::tests::bytes_of;
 use crate::storage::log::{FetchIsolation, Log};
@@ -259,7 +260,10 @@ fn only_this_batch_is_corrupt(model: &Model, log: &Log, field: usize, corrupt: &
 
 #[test]
 fn histories_with_a_flipped_bit() {
-    histories::play("histories_with_a_flipped_bit", HISTORIES / 2, |seed| Model::new(seed, seed % 4 == 0).play_flip());
+    let is_usual = histories::play("histories_with_a_flipped_bit", HISTORIES / 2, |seed| Model::new(seed, seed % 4 == 0).play_flip());
+    if is_usual {
+        assert_injected(&[Fault::FlippedBit]);
+    }
 }
 
 /// The checkpoints of a log directory are plain text, too.

@@ -174,6 +174,11 @@ fn epochs_agree_with_the_log(model: &Model, log: &Log, found: &Found) {
         let offset = header.base_offset.max(log.log_start_offset()).max(model.began_at);
         assert_eq!(log.epoch_of(offset), Some(header.partition_leader_epoch), "offset {offset}");
     }
+    // None began in what was cut off.
+    if let Some(last) = found.batches.last().filter(|header| header.last_offset() >= model.began_at) {
+        let epoch = last.partition_leader_epoch;
+        assert_eq!(log.end_offset_for_epoch(epoch), Some((epoch, log.log_end_offset())), "the end of the last epoch");
+    }
 }
 
 /// Every producer that has a batch in the log goes on with the sequence number after its last one.

@@ -1,9 +1,18 @@
 //! Histories of one log on a disk that fails, against a plain list of what was ever written at each offset.
 //!
 //! A history appends, with and without transactions, rolls, truncates, compacts, deletes, flushes and stops ([`Model::step`]); between two
-//! steps the process is killed, the machine loses its power, an index or snapshot is lost, the log has a torn end, or a step fails half way
-//! because the disk is full or broken ([`stops`]). After each reopening, and now and then in between, every invariant is checked
-//! ([`invariants`], one function each). [`flips`] inverts a bit of a file at rest.
+//! steps the process is killed, the machine loses its power, an index or snapshot is lost, the log has a torn end, a step fails half way, or
+//! some find no space while the log stays in use ([`stops`]). After each reopening, and now and then in between, every invariant is checked
+//! ([`invariants`], one function each). [`flips`] inverts a bit of a file at rest, and says what covers which bits. [`found`] tells what was
+//! wrong with the log by itself.
+//!
+//! Injected, and counted, so that a kind that never happens fails the test: I/O errors, want of space with a write that comes to a part of
+//! what it should, short reads, unsynced writes lost altogether or torn, names lost out of order, and flipped bits ([`Fault`]).
+//!
+//! Does it see what it should? Mistakes were put into the storage code by hand, one at a time, and each was found within the usual number of
+//! seeds: syncs left out (of a log, a directory, a compacted segment, before a rename), truncation one batch short or without its indexes,
+//! epochs, producers, recovery point or high watermark, recovery that leaves a torn end, later segments, old index entries or bad checksums,
+//! a clean stop without its snapshot or index, compaction of tombstones, last values and undecided records, retention beyond its bounds.
 //!
 //! The list knows nothing of files. After a stop that may have lost something, what the log still holds is looked for in it, and says what
 //! the list goes on from: so a log may lose what was not synced, but may not hold anything else.
@@ -18,7 +27,7 @@ use super::cleaner::CleanError;
 use super::cleaner::tests::{DAY_MS, clean_within};
 use super::config::{CleanupPolicy, LogConfig};
 use super::errors::{AppendError, ReadError, StorageError};
-use super::fs::faults::Disk;
+use super::fs::faults::{Disk, Fault, injected};
 use super::log::tests::START_MS;
 use super::log::{AppendOrigin, Log, LogOptions};
 use crate::common::clock::{Clock, ManualClock};
@@ -29,6 +38,7 @@ use crate::protocol::batch::{BatchBuilder, ControlRecord};
 use crate::protocol::compression::Compression;
 
 mod flips;
+mod found;
 mod invariants;
 mod stops;
 mod written;
@@ -74,9 +84,13 @@ struct Model {
     began_at: i64,
     /// Where the log ended before a truncation that failed: a power cut may bring that back.
     may_end_at: i64,
+    /// Where a truncation that failed was to cut: nothing above is safe, whatever the recovery point.
+    cutting_at: Option<i64>,
     came_back_to: i64,
     /// When it was stopped last.
     has_unsynced_rolled: bool,
+    /// Steps that found no space.
+    refused: u64,
     /// What happened, for whom sees a failure.
     story: Vec<String>,
 }
@@ -107,6 +121,7 @@ impl Model {
             cleanup_policy: CleanupPolicy { compact, delete: !compact || is_retained },
             delete_retention_ms: random.below(2) as i64 * DAY_MS,
             min_compaction_lag_ms: random.below(2) as i64 * 20,
+            flush_messages: if random.one_in(6) { 1 } else { i64::MAX },
             ..LogConfig::default()
         };
         let mut model = Model {
@@ -124,8 +139,10 @@ impl Model {
             reloaded_to: 0,
             began_at: 0,
             may_end_at: 0,
+            cutting_at: None,
             came_back_to: 0,
             has_unsynced_rolled: false,
+            refused: 0,
             story: Vec::new(),
         };
         model.log = Some(model.open(0, false).expect("opened"));
@@ -156,7 +173,7 @@ impl Model {
 
     fn play(&mut self) {
         for _ in 0..STEPS {
-            match self.random.below(20) {
+            match self.random.below(21) {
                 0..=14 => {
                     self.step().expect("done");
                     if self.random.one_in(8) {
@@ -166,7 +183,8 @@ impl Model {
                 15 => self.stop_cleanly(),
                 16 => self.kill(),
                 17 | 18 => self.lose_power(),
-                _ => self.fail(),
+                19 => self.fail(),
+                _ => self.fill_up(),
             }
         }
         self.lose_power();
@@ -249,6 +267,9 @@ impl Model {
             AppendError::Storage(error) => error,
             error => panic!("{error}"),
         })?;
+        if self.config.flush_messages == 1 {
+            self.expected.synced_end = self.expected.log_end_offset;
+        }
         // Mostly at once.
         if !self.random.one_in(4) {
             self.replicate();
@@ -296,7 +317,9 @@ impl Model {
             return Ok(());
         }
         self.expected.synced_end = self.expected.synced_end.min(offset);
+        self.cutting_at = Some(offset);
         self.log().truncate_to(offset)?;
+        self.cutting_at = None;
         self.expected.log_end_offset = offset;
         self.high_watermark = self.high_watermark.min(offset);
         self.reloaded_to = offset;
@@ -352,9 +375,27 @@ impl Model {
     }
 }
 
+/// Nothing is shown by a fault that never happens.
+fn assert_injected(faults: &[Fault]) {
+    for fault in faults {
+        assert!(injected(*fault) > 0, "{fault:?} was never injected");
+    }
+}
+
+const FAULTS: [Fault; 6] = [Fault::IoError, Fault::NoSpace, Fault::ShortRead, Fault::LostWrite, Fault::TornWrite, Fault::Reordered];
+
 #[test]
 fn histories_on_a_failing_disk() {
-    histories::play("histories_on_a_failing_disk", HISTORIES, |seed| Model::new(seed, false).play());
+    let mut refused = 0;
+    let is_usual = histories::play("histories_on_a_failing_disk", HISTORIES, |seed| {
+        let mut model = Model::new(seed, false);
+        model.play();
+        refused += model.refused;
+    });
+    if is_usual {
+        assert_injected(&FAULTS);
+        assert!(refused > HISTORIES / 10, "only {refused} steps found no space");
+    }
 }
 
 #[test]
@@ -366,7 +407,10 @@ fn histories_of_a_compacted_log_on_a_failing_disk() {
         model.play();
         pruned += model.gone.len();
     });
-    assert!(pruned > 0 || !is_usual, "nothing was ever compacted away");
+    if is_usual {
+        assert_injected(&FAULTS);
+        assert!(pruned > 0, "nothing was ever compacted away");
+    }
 }
 
 /// Or a seed would not be all that is needed to see a failure again.

@@ -52,22 +52,52 @@ impl Model {
         let before = self.expected;
         let most = if self.random.one_in(3) { 80 } else { 12 };
         let operations = self.random.below(most);
-        match self.random.below(3) {
-            0 => faults::fail_with(operations, ErrorKind::StorageFull),
-            1 => faults::fail_with(operations, ErrorKind::Other),
-            _ => faults::leave_space(self.random.below(800)),
-        }
+        faults::fail_with(operations, if self.random.one_in(2) { ErrorKind::StorageFull } else { ErrorKind::Other });
         let done = self.step();
         faults::clear();
         if done.is_err() {
-            self.expected = Expected {
-                synced_end: before.synced_end.min(self.expected.synced_end),
-                log_end_offset: before.log_end_offset.max(self.expected.log_end_offset),
-                checkpointed_start: before.checkpointed_start,
-                log_start_offset: self.expected.log_start_offset,
-            };
-            self.may_end_at = self.expected.log_end_offset;
+            self.expect_half_of_a_step(before);
         }
+        self.restart_after_a_failure();
+    }
+
+    /// Some steps while there is space for so much only. What finds none leaves the log as it was, and in use.
+    pub(super) fn fill_up(&mut self) {
+        faults::leave_space(self.random.below(1200));
+        for _ in 0..=self.random.below(4) {
+            let (before, end) = (self.expected, self.log().log_end_offset());
+            let Err(error) = self.step() else { continue };
+            self.refused += 1;
+            self.expect_half_of_a_step(before);
+            if !self.log().is_online() {
+                // A truncation comes to its end, or the log to its.
+                faults::clear();
+                return self.restart_after_a_failure();
+            }
+            assert!(error.is_full(), "{error}");
+            let log = self.log.take().expect("open");
+            assert_eq!(log.log_end_offset(), end, "a step without space has changed something");
+            self.expected.synced_end = log.recovery_point();
+            let found = self.check(&log, self.expected);
+            self.go_on_from(log, &found);
+        }
+        faults::clear();
+        if self.random.one_in(3) {
+            self.restart_after_a_failure();
+        }
+    }
+
+    fn expect_half_of_a_step(&mut self, before: Expected) {
+        self.expected = Expected {
+            synced_end: before.synced_end.min(self.expected.synced_end),
+            log_end_offset: before.log_end_offset.max(self.expected.log_end_offset),
+            checkpointed_start: before.checkpointed_start,
+            log_start_offset: self.expected.log_start_offset,
+        };
+        self.may_end_at = self.may_end_at.max(self.expected.log_end_offset);
+    }
+
+    fn restart_after_a_failure(&mut self) {
         let (recovery_point, cleaned_to) = self.close_abruptly();
         if self.random.one_in(2) {
             self.cut_power();
@@ -82,7 +112,7 @@ impl Model {
             return;
         }
         self.disk.cut_power(&mut self.random);
-        self.came_back_to = std::mem::take(&mut self.may_end_at);
+        self.came_back_to = self.came_back_to.max(std::mem::take(&mut self.may_end_at));
     }
 
     /// What the checkpoints of recovery point and compaction may hold.
@@ -93,7 +123,8 @@ impl Model {
         let bases = fs::list(&log.dir()).expect("listed").into_iter().filter(|path| path.extension().is_some_and(|it| it == "log"));
         let newest: Option<i64> = bases.filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max();
         self.has_unsynced_rolled = newest.is_some_and(|base_offset| reached < base_offset);
-        self.expected.synced_end = self.expected.synced_end.max(reached.min(self.expected.log_end_offset));
+        let safe = reached.min(self.expected.log_end_offset).min(self.cutting_at.take().unwrap_or(i64::MAX));
+        self.expected.synced_end = self.expected.synced_end.max(safe);
         let recovery_point = if self.random.one_in(3) { 0 } else { reached };
         (recovery_point, log.cleaning().cleaned_to().filter(|_| !self.random.one_in(3)))
     }
