@@ -296,7 +296,7 @@ fn with_count(bytes: &[u8], count: i32) -> Vec<u8> {
 }
 
 /// The first error of each of the ways to the records.
-fn first_errors(bytes: &[u8], limits: DecompressionLimits) -> [Option<BatchError>; 3] {
+fn first_errors(bytes: &[u8], limits: DecompressionLimits) -> [Option<BatchError>; 4] {
     let batch = BatchView::parse(bytes).unwrap();
     let mut owned = batch.records_within(limits);
     let owned_error = owned.by_ref().find_map(Result::err);
@@ -304,14 +304,18 @@ fn first_errors(bytes: &[u8], limits: DecompressionLimits) -> [Option<BatchError
     let mut summaries = batch.summaries(limits);
     let summary_error = summaries.by_ref().find_map(Result::err);
     assert!(summaries.next().is_none());
-    [owned_error, summary_error, batch.visit_records(limits, |_| Ok::<(), BatchError>(())).err()]
+    let mut buffer = Vec::new();
+    let unpacked = batch.unpack(limits, &mut buffer);
+    let unpacked_error = unpacked.and_then(|unpacked| batch.visit_unpacked(unpacked, |_| Ok::<(), BatchError>(()))).err();
+    [owned_error, summary_error, batch.visit_records(limits, |_| Ok::<(), BatchError>(())).err(), unpacked_error]
 }
 
 /// The error all ways agree on.
 fn first_error(bytes: &[u8], limits: DecompressionLimits) -> Option<BatchError> {
-    let [owned, summary, visited] = first_errors(bytes, limits);
+    let [owned, summary, visited, unpacked] = first_errors(bytes, limits);
     assert_eq!(owned, summary);
     assert_eq!(owned, visited);
+    assert_eq!(owned, unpacked);
     owned
 }
 

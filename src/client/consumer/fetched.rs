@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ConsumerRecord;
+use super::{ConsumerRecord, LentRecord};
 use crate::client::admin::IsolationLevel;
 use crate::common::topic_partition::TopicPartition;
-use crate::protocol::batch::{BatchError, BatchView, ControlRecordType, DecompressionLimits, Record, RecordRef, TimestampType};
+use crate::protocol::batch::{BatchError, BatchView, ControlRecordType, DecompressionLimits, Record, TimestampType};
 use crate::protocol::messages::fetch_response::AbortedTransaction;
 
 /// How records are read out of batches.
@@ -23,7 +23,7 @@ pub(super) struct Reading {
 }
 
 /// What records are lent to.
-pub(super) type Visit<'a> = dyn FnMut(&TopicPartition, &RecordRef<'_>) + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&LentRecord<'_>) + 'a;
 
 /// One partition's share of a Fetch answer.
 pub(super) struct Fetched {
@@ -39,6 +39,8 @@ pub(super) struct Fetched {
     next_offset: i64,
     last_epoch: Option<i32>,
     records: VecDeque<Record>,
+    /// What a batch that was lent decompressed to; the memory is used again.
+    unpacked: Vec<u8>,
     timestamp_type: TimestampType,
     /// Where to go when the batch's records are used up.
     batch_end: i64,
@@ -68,6 +70,7 @@ impl Fetched {
             next_offset: fetch_offset,
             last_epoch: None,
             records: VecDeque::new(),
+            unpacked: Vec::new(),
             timestamp_type: TimestampType::CreateTime,
             batch_end: fetch_offset,
             aborted: aborted.into(),
@@ -138,12 +141,13 @@ impl Fetched {
         let rest = self.bytes.slice(self.at..);
         let Some(batch) = self.open_batch(&rest)? else { return Ok(None) };
         if let Some(batch) = batch {
-            let (partition, next_offset) = (&self.partition, &mut self.next_offset);
-            batch.visit_records::<BatchError>(DecompressionLimits::default(), |record| {
+            let Fetched { partition, next_offset, last_epoch, timestamp_type, unpacked, .. } = self;
+            let unpacked = batch.unpack(DecompressionLimits::default(), unpacked)?;
+            batch.visit_unpacked::<BatchError>(unpacked, |record| {
                 if record.offset >= *next_offset {
                     *next_offset = record.offset + 1;
                     count += 1;
-                    visit(partition, &record);
+                    visit(&LentRecord { topic_partition: partition, leader_epoch: *last_epoch, timestamp_type: *timestamp_type, record });
                 }
                 Ok(())
             })?;
@@ -158,9 +162,17 @@ impl Fetched {
         let rest = self.bytes.slice(self.at..);
         let Some(batch) = self.open_batch(&rest)? else { return Ok(false) };
         if let Some(batch) = batch {
-            for record in batch.records_shared(&rest) {
-                self.records.push_back(record?);
-            }
+            let mut unpacked = Vec::new();
+            let owner = match batch.unpack(DecompressionLimits::default(), &mut unpacked)? {
+                // As it came: its records keep the whole answer alive.
+                plain if std::ptr::eq(plain, batch.payload()) => rest.slice_ref(plain),
+                _ => Bytes::from(unpacked),
+            };
+            let records = &mut self.records;
+            batch.visit_unpacked::<BatchError>(&owner, |record| {
+                records.push_back(record.to_record_in(&owner));
+                Ok(())
+            })?;
         }
         Ok(true)
     }

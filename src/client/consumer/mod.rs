@@ -59,6 +59,15 @@ pub struct ConsumerRecord {
     pub headers: Vec<RecordHeader>,
 }
 
+/// A record that is only lent.
+#[derive(Clone, Copy, Debug)]
+pub struct LentRecord<'a> {
+    pub topic_partition: &'a TopicPartition,
+    pub leader_epoch: Option<i32>,
+    pub timestamp_type: TimestampType,
+    pub record: RecordRef<'a>,
+}
+
 /// Who commits offsets as part of a transaction: what a producer tells the group's coordinator (KIP-447).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerGroupMetadata {
@@ -526,11 +535,7 @@ impl Consumer {
     /// As [`Consumer::poll`], but the records are lent instead of handed out, which costs no allocation, and in whole batches: until there
     /// are at least `max.poll.records` of them. Gives how many. `visit` must be quick and must not call this consumer; records of which it
     /// has seen a part when the batch turns out to be corrupt are followed by an error, now or at the next poll.
-    pub async fn poll_visit(
-        &self,
-        timeout: Duration,
-        mut visit: impl FnMut(&TopicPartition, &RecordRef<'_>),
-    ) -> Result<usize, ConsumerError> {
+    pub async fn poll_visit(&self, timeout: Duration, mut visit: impl FnMut(&LentRecord<'_>)) -> Result<usize, ConsumerError> {
         self.poll_with(timeout, |state, max| state.visit(max, &mut visit), |count| *count == 0).await
     }
 

@@ -22,6 +22,7 @@ use super::transactions::Transactions;
 use crate::client::error::ClientError;
 use crate::client::metadata::{Metadata, TopicMetadata};
 use crate::client::retry::Backoff;
+use crate::common::clock::Clock;
 use crate::common::random::Random;
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::batch::{BATCH_OVERHEAD, BatchBuilder, CompressionRatio};
@@ -60,6 +61,8 @@ struct Queue {
     batches: VecDeque<Batch>,
     sequences: Sequences,
     in_flight: usize,
+    /// How much the last batch held that was filled, uncompressed: the next one will hold as much.
+    filled_bytes: usize,
 }
 
 struct Topic {
@@ -93,7 +96,8 @@ pub(super) struct Terms<'a> {
 
 pub(super) struct Accumulator {
     gathering: Gathering,
-    topics: HashMap<String, Topic>,
+    /// Ordered: for the few topics that a producer has, to compare is cheaper than to hash.
+    topics: BTreeMap<String, Topic>,
     incomplete: BTreeMap<u64, Arc<BatchResult>>,
     next_batch_id: u64,
     random: Random,
@@ -127,7 +131,7 @@ impl Accumulator {
     pub(super) fn new(gathering: Gathering, transactions: Option<Transactions>, random: Random) -> Accumulator {
         Accumulator {
             gathering,
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
             incomplete: BTreeMap::new(),
             next_batch_id: 0,
             random,
@@ -187,8 +191,7 @@ impl Accumulator {
     pub(super) fn append(
         &mut self,
         record: &ProducerRecord<'_>,
-        now: Instant,
-        now_ms: i64,
+        clock: &dyn Clock,
         memory: &mut Option<OwnedSemaphorePermit>,
         callback: &mut Option<Callback>,
     ) -> Appended {
@@ -219,7 +222,7 @@ impl Accumulator {
             partition = topic.sticky.current(&topic.metadata, &mut self.random);
         }
         let queue = topic.queues.entry(partition).or_default();
-        let timestamp = record.timestamp.unwrap_or(now_ms);
+        let timestamp = record.timestamp.unwrap_or_else(|| clock.now_ms());
         let fits = match queue.batches.back_mut() {
             None => false,
             Some(last) => {
@@ -227,6 +230,9 @@ impl Accumulator {
                     .builder()
                     .is_some_and(|builder| builder.has_room_for(batch_size, timestamp, record.key, record.value, record.headers));
                 if !fits {
+                    if let Some(builder) = last.builder() {
+                        queue.filled_bytes = builder.uncompressed_size_bytes();
+                    }
                     last.close();
                 }
                 fits
@@ -239,6 +245,7 @@ impl Accumulator {
             let builder = BatchBuilder::new(self.gathering.compression)
                 .compression_level(self.gathering.compression_level)
                 .estimated_compression_ratio(topic.ratio.estimate())
+                .reserve(queue.filled_bytes)
                 .transactional(self.transactions.is_some());
             let topic_partition = TopicPartition::new(record.topic, partition);
             // A batch that takes more records is of this transaction and has been through here.
@@ -246,7 +253,7 @@ impl Accumulator {
                 transactions.add_partition(&topic_partition);
             }
             let listeners = self.listeners.clone();
-            let batch = Batch::new(self.next_batch_id, topic_partition, builder, now, Some(permit), listeners);
+            let batch = Batch::new(self.next_batch_id, topic_partition, builder, Instant::now(), Some(permit), listeners);
             self.incomplete.insert(batch.id, Arc::clone(&batch.result));
             self.next_batch_id += 1;
             queue.batches.push_back(batch);

@@ -242,7 +242,7 @@ impl Producer {
                 if record.partition.is_none() {
                     record.partition = accumulator.in_turn(record.topic);
                 }
-                accumulator.append(&record, Instant::now(), self.clock.now_ms(), &mut memory, callback)
+                accumulator.append(&record, &*self.clock, &mut memory, callback)
             };
             match appended {
                 Appended::Done { delivery, wake_sender } => {

@@ -77,7 +77,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The same record as slices of `owner`, which must hold this one's bytes.
-    pub(super) fn to_record_in(self, owner: &Bytes) -> Record {
+    pub fn to_record_in(self, owner: &Bytes) -> Record {
         let slice = |bytes: &[u8]| owner.slice_ref(bytes);
         Record {
             offset: self.offset,
@@ -138,10 +138,12 @@ impl Base {
         }
     }
 
+    #[inline]
     pub(super) fn offset(&self, delta: i32) -> i64 {
         self.offset.wrapping_add(i64::from(delta))
     }
 
+    #[inline]
     pub(super) fn timestamp(&self, delta: i64) -> i64 {
         self.log_append_time.unwrap_or_else(|| self.timestamp.wrapping_add(delta))
     }
@@ -176,6 +178,7 @@ pub(super) fn parse_body(body: &[u8], base: Base) -> Result<RecordRef<'_>, &'sta
 }
 
 /// A header takes at least a byte, so a larger count is a lie.
+#[inline]
 pub(super) fn header_count(count: i32, remaining: usize) -> Result<usize, &'static str> {
     let count = usize::try_from(count).map_err(|_| "negative number of headers")?;
     if count > remaining { Err("more headers than bytes") } else { Ok(count) }
@@ -235,14 +238,17 @@ pub(super) struct Cursor<'a> {
 type Range = std::ops::Range<usize>;
 
 impl<'a> Cursor<'a> {
+    #[inline]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Cursor { bytes, position: 0 }
     }
 
+    #[inline]
     pub(super) fn remaining(&self) -> usize {
         self.bytes.len() - self.position
     }
 
+    #[inline]
     pub(super) fn take(&mut self, len: usize) -> Result<Range, &'static str> {
         if len > self.remaining() {
             return Err(ENDS_EARLY);
@@ -252,6 +258,7 @@ impl<'a> Cursor<'a> {
         Ok(start..self.position)
     }
 
+    #[inline]
     fn nullable(&mut self) -> Result<Option<Range>, &'static str> {
         match usize::try_from(self.varint()?) {
             Ok(len) => self.take(len).map(Some),
@@ -267,10 +274,12 @@ impl<'a> Cursor<'a> {
 
 pub(super) const NULL_HEADER_KEY: &str = "negative size of a header's key";
 
+#[inline]
 pub(super) fn put_varint(out: &mut Vec<u8>, value: i32) {
     put_varlong(out, i64::from(value));
 }
 
+#[inline]
 pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut value = ((value << 1) ^ (value >> 63)) as u64;
     while value >= 0x80 {
@@ -280,10 +289,12 @@ pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push(value as u8);
 }
 
+#[inline]
 pub(super) fn varint_size(value: i32) -> usize {
     varlong_size(i64::from(value))
 }
 
+#[inline]
 pub(super) fn varlong_size(value: i64) -> usize {
     let value = ((value << 1) ^ (value >> 63)) as u64;
     ((70 - (value | 1).leading_zeros()) / 7) as usize

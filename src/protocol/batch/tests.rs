@@ -59,6 +59,17 @@ fn records_come_back_by_every_way() {
             .unwrap();
         assert_eq!(visited, sample());
 
+        let mut buffer = b"used before".to_vec();
+        let unpacked = Bytes::copy_from_slice(batch.unpack(DecompressionLimits::default(), &mut buffer).unwrap());
+        let mut visited = Vec::new();
+        batch
+            .visit_unpacked(&unpacked, |record| {
+                visited.push(record.to_record_in(&unpacked));
+                Ok::<(), BatchError>(())
+            })
+            .unwrap();
+        assert_eq!(visited, sample());
+
         let summaries: Vec<_> = batch.summaries(DecompressionLimits::default()).map(Result::unwrap).collect();
         assert_eq!(summaries.len(), 4);
         for (summary, record) in summaries.iter().zip(sample()) {

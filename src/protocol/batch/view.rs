@@ -106,6 +106,43 @@ impl<'a> BatchView<'a> {
         RecordIter { owner: within.then(|| owner.clone()), walk: Walk::new(self, DecompressionLimits::default()) }
     }
 
+    /// The uncompressed records behind the header, all at once: what the batch holds itself, or `buffer`, which is then filled with them.
+    /// That is faster than to stream them, and takes the memory of all.
+    pub fn unpack<'b>(&self, limits: DecompressionLimits, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], BatchError>
+    where
+        'a: 'b,
+    {
+        // A batch that compaction has emptied holds no stream at all.
+        if self.header.record_count <= 0 {
+            return Ok(self.payload());
+        }
+        let compression = self.header.compression()?;
+        if compression == Compression::None {
+            return Ok(self.payload());
+        }
+        buffer.clear();
+        let limit = usize::try_from(limits.max_batch_bytes).unwrap_or(usize::MAX - 1);
+        match compression.decompress_into(self.payload(), limit, buffer) {
+            Ok(()) => Ok(buffer),
+            Err(_) if buffer.len() > limit => Err(BatchError::TooLarge { limit: limits.max_batch_bytes }),
+            Err(error) => Err(BatchError::Decompression { index: 0, reason: error.to_string() }),
+        }
+    }
+
+    /// Calls `visit` with each record of `unpacked`, which [`BatchView::unpack`] gave. Stops at the first error, be it the batch's or the
+    /// visitor's.
+    pub fn visit_unpacked<'b, E: From<BatchError>>(
+        &self,
+        unpacked: &'b [u8],
+        mut visit: impl FnMut(RecordRef<'b>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut walk = Walk::over(&self.header, unpacked);
+        while let Some(body) = walk.next_plain() {
+            visit(walk.parse(body?)?)?;
+        }
+        Ok(())
+    }
+
     /// Calls `visit` with each record, borrowed: no allocation when uncompressed, one reused buffer else. Stops at the first error,
     /// be it the batch's or the visitor's.
     pub fn visit_records<E: From<BatchError>>(
@@ -187,17 +224,45 @@ enum Source<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Over bytes that are not compressed, whatever the header says.
+    fn over(header: &BatchHeader, unpacked: &'a [u8]) -> Self {
+        let plain = Source::Plain(Cursor::new(unpacked));
+        let source = Self::nothing_of(header).map_or(plain, Source::Ended);
+        let count = usize::try_from(header.record_count).unwrap_or(0);
+        Walk { base: Base::of(header), limits: DecompressionLimits::default(), count, read: 0, source }
+    }
+
+    /// What there is to say of a batch without records.
+    fn nothing_of(header: &BatchHeader) -> Option<Option<BatchError>> {
+        match header.record_count {
+            0 => Some(None),
+            ..0 => {
+                let text = format!("Found invalid record count {} in magic v2 batch", header.record_count);
+                Some(Some(BatchError::InvalidBatch(text)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The body of the next record of [`Walk::over`].
+    fn next_plain(&mut self) -> Option<Result<&'a [u8], BatchError>> {
+        self.step(
+            |cursor| {
+                let len = usize::try_from(cursor.varint()?).map_err(|_| NEGATIVE_LENGTH)?;
+                let range = cursor.take(len)?;
+                Ok(&cursor.bytes[range])
+            },
+            |_| Err(StreamError::Invalid(ENDS_EARLY)),
+        )
+    }
+
     fn new(batch: &BatchView<'a>, limits: DecompressionLimits) -> Self {
         let header = batch.header();
-        let source = match (header.compression(), header.record_count) {
-            (_, 0) => Source::Ended(None),
-            (_, ..0) => {
-                let text = format!("Found invalid record count {} in magic v2 batch", header.record_count);
-                Source::Ended(Some(BatchError::InvalidBatch(text)))
-            }
-            (Err(error), _) => Source::Ended(Some(error)),
-            (Ok(Compression::None), _) => Source::Plain(Cursor::new(batch.payload())),
-            (Ok(compression), _) => match Decompressor::new(compression, batch.payload()) {
+        let source = match (Self::nothing_of(header), header.compression()) {
+            (Some(end), _) => Source::Ended(end),
+            (None, Err(error)) => Source::Ended(Some(error)),
+            (None, Ok(Compression::None)) => Source::Plain(Cursor::new(batch.payload())),
+            (None, Ok(compression)) => match Decompressor::new(compression, batch.payload()) {
                 Ok(decompressor) => Source::Stream(Box::new(Stream {
                     reader: BufReader::with_capacity(STREAM_BUFFER, decompressor),
                     remaining: limits.max_batch_bytes,

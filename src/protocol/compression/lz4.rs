@@ -92,18 +92,22 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.block.is_empty() && !self.finished {
-            self.next_block()?;
-        }
+        let mut block = std::mem::take(&mut self.block);
+        while block.is_empty() && block.fill(|bytes| self.append_block(bytes))? {}
+        self.block = block;
         Ok(self.block.read(buf))
     }
 
-    fn next_block(&mut self) -> io::Result<()> {
+    /// Appends the next block, decompressed. False at the end.
+    pub(super) fn append_block(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        if self.finished {
+            return Ok(false);
+        }
         let word = u32::from_le_bytes(take_array(&mut self.input)?);
         let len = (word & !UNCOMPRESSED) as usize;
         if len == 0 {
             self.finished = true;
-            return Ok(());
+            return Ok(false);
         }
         if len > self.max_block_size {
             return Err(invalid_data("a block of an lz4 frame is too large"));
@@ -112,16 +116,15 @@ impl<'a> Decoder<'a> {
         if self.block_checksums && u32::from_le_bytes(take_array(&mut self.input)?) != xxh32(stored, 0) {
             return Err(invalid_data("wrong checksum of an lz4 block"));
         }
-        self.block.position = 0;
-        self.block.bytes.clear();
         if word & UNCOMPRESSED != 0 {
-            self.block.bytes.extend_from_slice(stored);
-            return Ok(());
+            out.extend_from_slice(stored);
+            return Ok(true);
         }
         // Each byte of a length adds at most 255 to a match, so this bounds what a valid block yields.
-        self.block.bytes.resize(self.max_block_size.min(len.saturating_mul(255) + 64), 0);
-        let written = lz4_flex::block::decompress_into(stored, &mut self.block.bytes).map_err(|error| invalid_data(error.to_string()))?;
-        self.block.bytes.truncate(written);
-        Ok(())
+        let start = out.len();
+        out.resize(start + self.max_block_size.min(len.saturating_mul(255) + 64), 0);
+        let written = lz4_flex::block::decompress_into(stored, &mut out[start..]).map_err(|error| invalid_data(error.to_string()))?;
+        out.truncate(start + written);
+        Ok(true)
     }
 }

@@ -113,8 +113,21 @@ impl Compression {
     /// really comes out.
     pub fn decompress(self, input: &[u8], limit: usize) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        let read = Decompressor::new(self, input)?.take(limit as u64 + 1).read_to_end(&mut out)?;
-        if read > limit { Err(invalid_data(format!("more than {limit} bytes"))) } else { Ok(out) }
+        self.decompress_into(input, limit, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Compression::decompress`], behind what `out` holds. lz4 and snappy are unpacked in place, without a buffer between.
+    pub fn decompress_into(self, input: &[u8], limit: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let start = out.len();
+        match Decompressor::new(self, input)?.0 {
+            Codec::Lz4(mut decoder) => while out.len() - start <= limit && decoder.append_block(out)? {},
+            Codec::Snappy(mut decoder) => while out.len() - start <= limit && decoder.append_block(out)? {},
+            codec => {
+                Decompressor(codec).take((limit as u64).saturating_add(1)).read_to_end(out)?;
+            }
+        }
+        if out.len() - start > limit { Err(invalid_data(format!("more than {limit} bytes"))) } else { Ok(()) }
     }
 }
 
@@ -178,6 +191,13 @@ struct Block {
 }
 
 impl Block {
+    /// Fills it anew.
+    fn fill<T>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> io::Result<T>) -> io::Result<T> {
+        self.position = 0;
+        self.bytes.clear();
+        append(&mut self.bytes)
+    }
+
     fn is_empty(&self) -> bool {
         self.position == self.bytes.len()
     }

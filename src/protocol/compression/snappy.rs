@@ -46,32 +46,36 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.block.is_empty() && !self.input.is_empty() {
-            let compressed = if self.raw {
-                std::mem::take(&mut self.input)
-            } else if self.input.starts_with(&MAGIC) {
-                skip_header(&mut self.input)?;
-                continue;
-            } else {
-                let len = u32::from_be_bytes(take_array(&mut self.input)?);
-                take(&mut self.input, len as usize)?
-            };
-            self.decode(compressed)?;
-        }
+        let mut block = std::mem::take(&mut self.block);
+        while block.is_empty() && block.fill(|bytes| self.append_block(bytes))? {}
+        self.block = block;
         Ok(self.block.read(buf))
     }
 
-    fn decode(&mut self, compressed: &[u8]) -> io::Result<()> {
+    /// Appends the next block, decompressed. False at the end.
+    pub(super) fn append_block(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        while self.input.starts_with(&MAGIC) && !self.raw {
+            skip_header(&mut self.input)?;
+        }
+        if self.input.is_empty() {
+            return Ok(false);
+        }
+        let compressed = if self.raw {
+            std::mem::take(&mut self.input)
+        } else {
+            let len = u32::from_be_bytes(take_array(&mut self.input)?);
+            take(&mut self.input, len as usize)?
+        };
         let broken = |error: snap::Error| invalid_data(error.to_string());
         let len = snap::raw::decompress_len(compressed).map_err(broken)?;
         if len > compressed.len().saturating_mul(MAX_EXPANSION) {
             return Err(invalid_data("a snappy block declares more than it can hold"));
         }
-        self.block.position = 0;
-        self.block.bytes.resize(len, 0);
-        let written = snap::raw::Decoder::new().decompress(compressed, &mut self.block.bytes).map_err(broken)?;
-        self.block.bytes.truncate(written);
-        Ok(())
+        let start = out.len();
+        out.resize(start + len, 0);
+        let written = snap::raw::Decoder::new().decompress(compressed, &mut out[start..]).map_err(broken)?;
+        out.truncate(start + written);
+        Ok(true)
     }
 }
 

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 
+use bytes::Bytes;
+
 use super::coordinator_records::Kind;
 use super::deserializer::{self, Deserializer};
-use crate::client::consumer::ConsumerRecord;
+use crate::client::consumer::{ConsumerRecord, RecordHeader, TimestampType};
 use crate::tools::exit::{Failure, Usage};
 use crate::tools::record_json::{self, RecordToWrite};
 use crate::tools::suggest;
@@ -23,6 +25,37 @@ pub(super) struct FormatError(String);
 impl FormatError {
     pub(super) fn new(message: String) -> FormatError {
         FormatError(message)
+    }
+}
+
+/// A record to print.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToPrint<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) leader_epoch: Option<i32>,
+    /// Milliseconds since the epoch; -1 for none.
+    pub(super) timestamp: i64,
+    pub(super) timestamp_type: TimestampType,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: &'a [RecordHeader],
+}
+
+impl<'a> From<&'a ConsumerRecord> for ToPrint<'a> {
+    fn from(record: &'a ConsumerRecord) -> ToPrint<'a> {
+        ToPrint {
+            topic: &record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            leader_epoch: record.leader_epoch,
+            timestamp: record.timestamp,
+            timestamp_type: record.timestamp_type,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+        }
     }
 }
 
@@ -84,36 +117,37 @@ impl Formatter {
     }
 
     /// Appends the record's text. After an error, part of it may have been appended.
-    pub(super) fn write(&self, record: &ConsumerRecord, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    pub(super) fn write(&self, record: &ToPrint<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
         match self {
             Formatter::Default(columns) => columns.write(record, out),
             Formatter::Logging(columns) => {
                 columns.write(record, out)?;
-                let text = |bytes: &Option<bytes::Bytes>| {
-                    bytes.as_deref().map_or(Cow::from("null"), |it| String::from_utf8_lossy(it).into_owned().into())
-                };
+                let text = |bytes: Option<&[u8]>| bytes.map_or(Cow::from("null"), |it| String::from_utf8_lossy(it).into_owned().into());
                 tracing::info!(
                     "{}:{}, key:{}, value:{}",
                     record.timestamp_type.name(),
                     record.timestamp,
-                    text(&record.key),
-                    text(&record.value)
+                    text(record.key),
+                    text(record.value)
                 );
                 Ok(())
             }
             Formatter::NoOp => Ok(()),
-            Formatter::Coordinator(kind, line_end) => kind.write(record.offset, record.key.as_ref(), record.value.as_ref(), line_end, out),
+            Formatter::Coordinator(kind, line_end) => {
+                let [key, value] = [record.key, record.value].map(|it| it.map(Bytes::copy_from_slice));
+                kind.write(record.offset, key.as_ref(), value.as_ref(), line_end, out)
+            }
             Formatter::Json => {
                 let record = RecordToWrite {
-                    topic: &record.topic,
+                    topic: record.topic,
                     partition: record.partition,
                     offset: record.offset,
                     timestamp: record.timestamp,
                     timestamp_type: record.timestamp_type,
                     leader_epoch: record.leader_epoch,
-                    headers: &record.headers,
-                    key: record.key.as_deref(),
-                    value: record.value.as_deref(),
+                    headers: record.headers,
+                    key: record.key,
+                    value: record.value,
                 };
                 record_json::write(out, &record);
                 Ok(())
@@ -201,7 +235,7 @@ impl Columns {
         })
     }
 
-    fn write(&self, record: &ConsumerRecord, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    fn write(&self, record: &ToPrint<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
         // How many columns are still to come decides which separator follows one.
         let mut left = [self.timestamp, self.partition, self.offset, self.delivery, self.epoch, self.headers, self.key, self.value]
             .into_iter()
@@ -249,11 +283,11 @@ impl Columns {
             end_column(out);
         }
         if self.key {
-            self.bytes(self.key_deserializer, record.key.as_deref(), out)?;
+            self.bytes(self.key_deserializer, record.key, out)?;
             end_column(out);
         }
         if self.value {
-            self.bytes(self.value_deserializer, record.value.as_deref(), out)?;
+            self.bytes(self.value_deserializer, record.value, out)?;
             end_column(out);
         }
         Ok(())
@@ -293,7 +327,6 @@ fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::consumer::{RecordHeader, TimestampType};
 
     fn record() -> ConsumerRecord {
         let header = |key: &'static str, value: Option<&'static str>| RecordHeader { key: key.into(), value: value.map(Into::into) };
@@ -317,7 +350,7 @@ mod tests {
     fn text(pairs: &[&str], compat: bool) -> String {
         let formatter = Formatter::new("DefaultMessageFormatter", &properties(pairs), compat, &mut |_| {}).unwrap();
         let mut out = Vec::new();
-        formatter.write(&record(), &mut out).unwrap();
+        formatter.write(&ToPrint::from(&record()), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -5,16 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::formatter::FormatError;
+use super::formatter::{FormatError, ToPrint};
 use super::options::{Request, Source, Start};
 use super::partitions::{self, Finder};
 use super::progress::Progress;
 use super::stop::{Ending, Stop};
 use super::writer::Writer;
 use crate::client::ClientError;
-use crate::client::consumer::{Consumer, ConsumerError, ConsumerRecord};
+use crate::client::consumer::{Consumer, ConsumerError, ConsumerRecord, LentRecord, RecordHeader};
 use crate::common::clock::{Clock, SystemClock};
 use crate::common::topic_partition::TopicPartition;
 use crate::tools::exit::Failure;
@@ -65,6 +66,14 @@ pub(super) fn unwrapped(error: ConsumerError) -> anyhow::Error {
         ConsumerError::Client(error) => error.into(),
         other => other.into(),
     }
+}
+
+/// What became of records that were lent.
+#[derive(Default)]
+struct Lent {
+    /// Partitions of which all up to the end was seen.
+    reached: Vec<TopicPartition>,
+    end: Option<End>,
 }
 
 /// One call's reading.
@@ -135,20 +144,18 @@ impl<'a> Reading<'a> {
                 Ending::No => {}
                 ending => return Err(End::Stopped(ending)),
             }
-            let mut records = self.consumer.poll(Duration::ZERO).await?;
-            if records.is_empty() {
+            if !self.poll(session, Duration::ZERO).await? {
                 self.hand_over(writer).await?;
                 self.look(&finder).await?;
                 let wait = self.longest_wait()?;
-                records = tokio::select! {
-                    records = self.consumer.poll(wait) => records?,
+                let found = tokio::select! {
+                    found = self.poll(session, wait) => found?,
                     ending = stop.wait() => return Err(End::Stopped(ending)),
                 };
+                if !found {
+                    continue;
+                }
             }
-            if records.is_empty() {
-                continue;
-            }
-            self.take(session, &records)?;
             self.idle_since = Instant::now();
             if self.request.by_group {
                 self.hand_over(writer).await?;
@@ -309,6 +316,99 @@ impl<'a> Reading<'a> {
         Ok(wait)
     }
 
+    /// Waits for records and formats them. False when there were none.
+    async fn poll(&mut self, session: &mut Session, wait: Duration) -> Result<bool, End> {
+        let consumer = self.consumer;
+        if self.request.by_group {
+            let records = consumer.poll(wait).await?;
+            self.take(session, &records)?;
+            return Ok(!records.is_empty());
+        }
+        // Without a group nothing need be given back, so the records need only be lent.
+        let (count_before, bytes_before) = (self.count, self.buffer.len());
+        let mut lent = Lent::default();
+        let found = consumer.poll_visit(wait, |record| self.take_lent(session, record, &mut lent)).await? > 0;
+        self.progress.add(self.count - count_before, (self.buffer.len().saturating_sub(bytes_before)) as u64);
+        // What comes after is not wanted, so it need not be fetched.
+        if !lent.reached.is_empty() {
+            let _ = consumer.pause(&lent.reached);
+            self.reached.extend(lent.reached);
+        }
+        match lent.end {
+            Some(end) => Err(end),
+            None => Ok(found),
+        }
+    }
+
+    /// Formats a record, unless it lies behind an end.
+    fn take_lent(&mut self, session: &mut Session, lent: &LentRecord<'_>, outcome: &mut Lent) {
+        if outcome.end.is_some() {
+            return;
+        }
+        if self.is_enough() {
+            outcome.end = Some(End::Done);
+            return;
+        }
+        let LentRecord { topic_partition, record, .. } = lent;
+        if let Some(end) = self.ends.as_ref().and_then(|ends| ends.get(topic_partition)) {
+            if record.offset >= end.saturating_sub(1) && !outcome.reached.contains(topic_partition) {
+                outcome.reached.push((*topic_partition).clone());
+            }
+            if record.offset >= *end {
+                return;
+            }
+        }
+        // An empty list takes no memory.
+        let headers = record
+            .headers()
+            .map(|(key, value)| RecordHeader { key: Bytes::copy_from_slice(key), value: value.map(Bytes::copy_from_slice) });
+        let headers: Vec<RecordHeader> = headers.collect();
+        let to_print = ToPrint {
+            topic: &topic_partition.topic,
+            partition: topic_partition.partition,
+            offset: record.offset,
+            leader_epoch: lent.leader_epoch,
+            timestamp: record.timestamp,
+            timestamp_type: lent.timestamp_type,
+            key: record.key,
+            value: record.value,
+            headers: &headers,
+        };
+        if let Err(end) = self.print_one(session, &to_print) {
+            outcome.end = Some(end);
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.request.max_messages.is_some_and(|max| self.count >= max)
+    }
+
+    /// Formats a record, if it is of the time that was asked for.
+    fn print_one(&mut self, session: &mut Session, record: &ToPrint<'_>) -> Result<(), End> {
+        let from = if let Start::Time(from) = self.request.start { from } else { i64::MIN };
+        let to = self.request.to.unwrap_or(i64::MAX);
+        // A record without a time is in any.
+        if record.timestamp >= 0 && !(from..to).contains(&record.timestamp) {
+            return Ok(());
+        }
+        let start = self.buffer.len();
+        let Err(error) = self.request.formatter.write(record, &mut self.buffer) else {
+            self.count += 1;
+            return Ok(());
+        };
+        // Kafka's tool prints the columns before the one that fails, and counts the record.
+        if self.compat {
+            self.count += 1;
+        } else {
+            self.buffer.truncate(start);
+        }
+        if !self.request.skip_errors {
+            return Err(End::Failed(explained(record, error)));
+        }
+        session.warn(format_args!("skipped: {}", crate::tools::exit::one_line(&explained(record, error))));
+        Ok(())
+    }
+
     /// Formats records; those behind an end are given back.
     fn take(&mut self, session: &mut Session, records: &[ConsumerRecord]) -> Result<(), End> {
         let (count_before, bytes_before) = (self.count, self.buffer.len());
@@ -333,10 +433,8 @@ impl<'a> Reading<'a> {
             self.unwritten.entry(partition.clone()).or_insert(run[0].offset);
         }
         let end = partition.as_ref().and_then(|partition| self.ends.as_ref()?.get(partition).copied()).unwrap_or(i64::MAX);
-        let from = if let Start::Time(from) = self.request.start { from } else { i64::MIN };
-        let to = self.request.to.unwrap_or(i64::MAX);
         for (at, record) in run.iter().enumerate() {
-            if self.request.max_messages.is_some_and(|max| self.count >= max) {
+            if self.is_enough() {
                 self.give_back(&rest[at..]);
                 return Err(End::Done);
             }
@@ -344,26 +442,9 @@ impl<'a> Reading<'a> {
                 self.give_back(&run[at..]);
                 break;
             }
-            // A record without a time is in any.
-            if record.timestamp >= 0 && !(from..to).contains(&record.timestamp) {
-                continue;
-            }
-            let start = self.buffer.len();
-            match self.request.formatter.write(record, &mut self.buffer) {
-                Ok(()) => self.count += 1,
-                Err(error) => {
-                    // Kafka's tool prints the columns before the one that fails, and counts the record.
-                    if self.compat {
-                        self.count += 1;
-                    } else {
-                        self.buffer.truncate(start);
-                    }
-                    if !self.request.skip_errors {
-                        self.give_back(&rest[at + usize::from(self.compat)..]);
-                        return Err(End::Failed(explained(record, error)));
-                    }
-                    session.warn(format_args!("skipped: {}", crate::tools::exit::one_line(&explained(record, error))));
-                }
+            if let Err(end) = self.print_one(session, &ToPrint::from(record)) {
+                self.give_back(&rest[at + usize::from(self.compat)..]);
+                return Err(end);
             }
         }
         if let (Some(partition), Some(last)) = (partition, run.last())
@@ -432,7 +513,7 @@ fn now_ms() -> i64 {
     SystemClock::new().now_ms()
 }
 
-fn explained(record: &ConsumerRecord, error: FormatError) -> anyhow::Error {
+fn explained(record: &ToPrint<'_>, error: FormatError) -> anyhow::Error {
     let place = format!("the record at offset {} of {}-{} cannot be printed", record.offset, record.topic, record.partition);
     anyhow::Error::from(error).context(place)
 }

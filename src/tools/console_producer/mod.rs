@@ -32,11 +32,14 @@ use super::signals::Signals;
 use super::{Parser, Tool, connect};
 use crate::client::producer::{Producer, ProducerRecord};
 use crate::client::{ClientConfig, ClientError, TransactionError};
+use crate::common::clock::{Clock, SystemClock};
 use crate::protocol::batch::RecordHeader;
 use crate::protocol::error_code::ErrorCode;
 
 pub(crate) const TOOL: Tool = Tool { name: "kafka-console-producer", parser: Parser::Jopt, command: options::command, run };
 
+/// So many lines that came together have the same time: to ask for it costs more than the rest of what is done here for a line.
+const SAME_TIME: u64 = 64;
 /// How long connections may take to close once everything is delivered.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -128,6 +131,9 @@ struct Sending<'a> {
     known: Option<(String, i32)>,
     /// The headers of the record at hand; the list is used again for each.
     headers: Vec<RecordHeader>,
+    /// When the lines at hand were read, in ms since the epoch, if a record has been made of one.
+    read_ms: Option<i64>,
+    clock: SystemClock,
 }
 
 impl<'a> Sending<'a> {
@@ -135,7 +141,18 @@ impl<'a> Sending<'a> {
         let outcomes = Arc::<Outcomes>::default();
         let told = Arc::clone(&outcomes);
         producer.set_failure_listener(Arc::new(move |line, error| told.fail(line, error)));
-        Sending { producer, request, max_block, outcomes, accepted: 0, line: 0, known: None, headers: Vec::new() }
+        Sending {
+            producer,
+            request,
+            max_block,
+            outcomes,
+            accepted: 0,
+            line: 0,
+            known: None,
+            headers: Vec::new(),
+            read_ms: None,
+            clock: SystemClock::new(),
+        }
     }
 
     /// Sends all there is. Ends early with the first line that is no record, and with --sync at the first record that fails.
@@ -163,6 +180,7 @@ impl<'a> Sending<'a> {
             };
             let Some(block) = block else { return Ok(()) };
             let mut rest = block.as_slice();
+            self.read_ms = None;
             while let Some(line) = lines.next(&mut rest) {
                 if session.compat() && std::str::from_utf8(line).is_err() {
                     self.line(session, String::from_utf8_lossy(line).as_bytes()).await?;
@@ -187,8 +205,12 @@ impl<'a> Sending<'a> {
         let topic = request.topic.as_deref();
         let key = request.key.as_deref();
         let Request { partition, timestamp, .. } = *request;
+        if self.line.is_multiple_of(SAME_TIME) {
+            self.read_ms = None;
+        }
         match &request.input {
             Input::Lines(reader) => {
+                let timestamp = timestamp.or_else(|| Some(*self.read_ms.get_or_insert_with(|| self.clock.now_ms())));
                 let parsed = reader.parse(line, self.line, &mut headers)?;
                 headers.extend_from_slice(&request.headers);
                 let topic = topic.unwrap_or_default();
@@ -228,8 +250,9 @@ impl<'a> Sending<'a> {
 
     async fn offer(&mut self, session: &mut Session, record: ProducerRecord<'_>) -> anyhow::Result<()> {
         // With Kafka's tool each record waits for the topic by itself.
-        if !session.compat() {
-            self.check_topic(session, &record).await?;
+        if !session.compat() && !self.is_known(&record) {
+            // Boxed, so that what is done for every record stays small.
+            Box::pin(self.check_topic(session, &record)).await?;
         }
         self.accepted += 1;
         let line = self.line;
@@ -251,6 +274,10 @@ impl<'a> Sending<'a> {
             Err(error) => self.outcomes.fail(line, error),
         }
         Ok(())
+    }
+
+    fn is_known(&self, record: &ProducerRecord<'_>) -> bool {
+        self.known.as_ref().is_some_and(|(name, count)| name == record.topic && record.partition.is_none_or(|it| it < *count))
     }
 
     /// Is there such a topic, and such a partition? Asked once for each topic, before its first record.

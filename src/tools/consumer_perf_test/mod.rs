@@ -274,7 +274,8 @@ impl Reading<'_> {
         let mut before = Count::default();
         while self.count.records < self.request.records && last_read.elapsed() <= self.request.timeout {
             let count = &mut self.count;
-            let read = self.consumer.poll_visit(POLL, |_, record| {
+            let read = self.consumer.poll_visit(POLL, |lent| {
+                let record = &lent.record;
                 count.records += 1;
                 count.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
             });

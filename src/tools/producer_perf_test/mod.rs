@@ -31,6 +31,7 @@ use super::signals::Signals;
 use super::{Parser, Tool, connect};
 use crate::client::producer::{Producer, ProducerRecord};
 use crate::client::{ClientConfig, ClientError};
+use crate::common::clock::{Clock, SystemClock};
 use crate::protocol::error_code::ErrorCode;
 
 pub(super) const TOOL: Tool = Tool { name: "kafka-producer-perf-test", parser: Parser::Argparse4j, command: options::command, run };
@@ -291,8 +292,11 @@ async fn send(
     // When the open transaction began, and when others had their last turn.
     let mut transaction = None;
     let mut turn_us = 0;
+    // Records are made now, not when they were due; the clock is asked once for each.
+    let start_ms = SystemClock::new().now_ms() - pace.started.elapsed().as_millis() as i64;
     for number in 0..request.records {
         let since_us = pace.due(number).await;
+        let now_us = if pace.rate.is_some() { pace.now_us() } else { since_us };
         if let (Some(_), None) = (request.transaction, transaction) {
             producer.begin_transaction()?;
             transaction = Some(Instant::now());
@@ -302,7 +306,9 @@ async fn send(
             told.report().begin_steady_state(Instant::now());
         }
         let payload = source.payload(number);
-        let record = ProducerRecord { topic: &request.topic, key: payload.key, value: Some(payload.value), ..Default::default() };
+        let timestamp = Some(start_ms + (now_us / 1000) as i64);
+        let record =
+            ProducerRecord { topic: &request.topic, key: payload.key, value: Some(payload.value), timestamp, ..Default::default() };
         let tag = Tag::new(steady, payload.size, since_us);
         *offered += 1;
         if let Err(error) = producer.send_tagged(record, tag.0).await {
@@ -318,7 +324,6 @@ async fn send(
             producer.commit_transaction().await.context("a transaction was not committed")?;
             transaction = None;
         }
-        let now_us = if pace.rate.is_some() { pace.now_us() } else { since_us };
         if number % TURN == 0 || now_us - turn_us >= NAP.as_micros() as u64 {
             turn_us = now_us;
             tokio::task::yield_now().await;

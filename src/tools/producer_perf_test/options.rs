@@ -34,7 +34,8 @@ pub(super) fn command() -> Command {
             value("num-records", "N", "How many records to send"),
             value("throughput", "RECORDS/S", "How many to send a second; -1: as many as possible [default: -1]").long_help(
                 "How many to send a second; -1: as many as possible [default: -1]. At a fixed rate a record's latency counts from the \
-                 moment it was due, so that what waits behind a slow one is not forgotten",
+                 moment it was due, so that what waits behind a slow one is not forgotten (coordinated omission); with KAFKA_CLI_COMPAT=4.3, \
+                 as in Kafka's tool, from the moment it was sent",
             ),
             value("warmup-records", "N", "So many records first, which a second summary leaves out [default: 0]"),
             value("reporting-interval", "MS", "How often to say how it goes [default: 5000]"),
