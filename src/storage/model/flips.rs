@@ -1,5 +1,8 @@
 //! A bit that flips in a file at rest: is it found, and does anybody get a wrong answer?
 //!
+//! `ottla check` names the file and the position, recovery says both in its warning and cuts there. A clean start verifies nothing, as Apache
+//! Kafka's does not, unless an index is damaged too: to make that anew cuts the segment, and leaves those after it.
+//!
 //! What covers which bits:
 //! - Of a batch the checksum covers everything from the attributes on. The broker does not verify it when it serves a fetch, nor does Apache
 //!   Kafka's: the consumer does, and stops at that batch. Recovery and compaction do. Length, magic and the checksum itself show as well.

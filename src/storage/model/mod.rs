@@ -13,6 +13,7 @@
 //! seeds: syncs left out (of a log, a directory, a compacted segment, before a rename), truncation one batch short or without its indexes,
 //! epochs, producers, recovery point or high watermark, recovery that leaves a torn end, later segments, old index entries or bad checksums,
 //! a clean stop without its snapshot or index, compaction of tombstones, last values and undecided records, retention beyond its bounds.
+//! One is too rare for that and has a test in [`found`]: a producer snapshot that was removed and comes back with a power cut.
 //!
 //! The list knows nothing of files. After a stop that may have lost something, what the log still holds is looked for in it, and says what
 //! the list goes on from: so a log may lose what was not synced, but may not hold anything else.
