@@ -182,6 +182,7 @@ impl Server {
             clock: Arc::clone(&clock),
             recovery_threads_per_data_dir: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+            progress: Arc::default(),
         })?);
         let dynamic_config = Arc::new(DynamicConfig::new(Arc::clone(&config)));
         let quorum = Quorum::open(QuorumOptions {

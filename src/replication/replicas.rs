@@ -300,6 +300,7 @@ mod tests {
             clock: SystemClock::shared(),
             recovery_threads_per_data_dir: 1,
             producer_id_expiration_ms: 1000,
+            progress: Arc::default(),
         };
         let log_dirs = Arc::new(LogDirs::open(options).expect("opened"));
         log_dirs.load(&|_| Arc::default());

@@ -6,8 +6,10 @@
 //! Invariant: nothing outside this module calls `std::fs`, so that tests can make any operation fail, and take away what was not synced
 //! ([`faults`]).
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -239,10 +241,37 @@ pub fn make_read_only(path: &Path) -> Result<(), StorageError> {
 
 /// What a directory holds, sorted by name.
 pub fn list(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    list_with(dir, |_, _| true)
+}
+
+/// The directories in a directory, sorted by name.
+pub fn list_dirs(dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    use rustix::fs::FileType;
+    list_with(dir, |path, type_| match type_ {
+        FileType::Directory => true,
+        // The file system does not say, or it may be a link to one.
+        FileType::Unknown | FileType::Symlink => path.is_dir(),
+        _ => false,
+    })
+}
+
+/// Without the 32 KB for entries that the standard library takes for each directory: a node begins with a look into every partition's.
+fn list_with(dir: &Path, wanted: impl Fn(&Path, rustix::fs::FileType) -> bool) -> Result<Vec<PathBuf>, StorageError> {
     faults::check(dir)?;
+    let opened = File::open(dir).map_err(failed(dir))?;
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(&opened, &mut buffer);
     let mut paths = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed(dir))? {
-        paths.push(entry.map_err(failed(dir))?.path());
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| StorageError::new(dir, error.into()))?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let path = dir.join(name);
+        if wanted(&path, entry.file_type()) {
+            paths.push(path);
+        }
     }
     paths.sort();
     Ok(paths)

@@ -2,18 +2,24 @@
 //!
 //! 1. `.deleted` and `.cleaned` files go; complete `.swap` files replace the segments they were made from.
 //! 2. Indexes without a log go; a segment with missing or malformed indexes is recovered.
-//! 3. After an unclean stop every segment from the recovery point on is read: the log is cut at the first batch that is not whole and
-//!    valid, later segments go, indexes are rebuilt.
+//! 3. After an unclean stop every segment from the recovery point on is read, but one that ends at the recovery point: the log is cut at the
+//!    first batch that is not whole and valid, later segments go, indexes are rebuilt.
 //! 4. Leader epochs that are missing or damaged are read from the batches; those beyond the end or before the start go; producer state is
 //!    rebuilt from the newest snapshot and what follows it.
 //!
 //! Invariant: the same code runs after clean and unclean stops; a clean one only skips step 3.
+//! Invariant: a log to which nothing was written since its last sync is opened as after a clean stop, so that a start takes as long as it
+//! takes to read what was not synced.
+//!
+//! Differs: after a kill, Kafka reads again the last segment of every partition, synced or not.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::checkpoint;
 use super::epochs::LeaderEpochs;
 use super::errors::StorageError;
 use super::fs;
@@ -58,12 +64,19 @@ pub(super) fn begin(options: &LogOptions) -> Loaded {
 
 /// Opens the log in `options.dir`, which exists.
 pub(super) fn load(options: &LogOptions) -> Result<Loaded, StorageError> {
-    Loader { options, now_ms: options.clock.now_ms(), unsynced_snapshots: RefCell::default(), recovered: RefCell::default() }.load()
+    let now_ms = options.clock.now_ms();
+    let found = fs::list(&options.dir)?;
+    let (unsynced_snapshots, recovered) = (RefCell::default(), RefCell::default());
+    Loader { options, now_ms, found, listing_is_stale: false.into(), unsynced_snapshots, recovered }.load()
 }
 
 struct Loader<'a> {
     options: &'a LogOptions,
     now_ms: i64,
+    /// What the directory held.
+    found: Vec<PathBuf>,
+    /// Producer snapshots have come or gone since.
+    listing_is_stale: Cell<bool>,
     /// Of segments that were recovered: after a crash of many logs they are not synced one by one.
     unsynced_snapshots: RefCell<Vec<PathBuf>>,
     /// The segments that were recovered, by base offset: was something cut off?
@@ -76,12 +89,19 @@ impl Loader<'_> {
     }
 
     fn new_producer_state(&self) -> Result<ProducerState, StorageError> {
-        ProducerState::open(self.dir(), self.options.topic_partition.clone(), self.options.producer_id_expiration_ms)
+        let listed = if self.listing_is_stale.get() { &fs::list(self.dir())? } else { &self.found };
+        let (topic_partition, expiration_ms) = (self.options.topic_partition.clone(), self.options.producer_id_expiration_ms);
+        Ok(ProducerState::with_snapshots(self.dir(), topic_partition, expiration_ms, listed))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.found.iter().any(|path| file_name(path) == name)
     }
 
     fn load(&self) -> Result<Loaded, StorageError> {
-        let found = self.finish_swaps(fs::list(self.dir())?)?;
-        let mut epochs = match LeaderEpochs::load(self.dir()) {
+        let found = self.finish_swaps(self.found.clone())?;
+        let has_epochs = self.has(checkpoint::LEADER_EPOCH_CHECKPOINT);
+        let mut epochs = match if has_epochs { LeaderEpochs::load(self.dir()) } else { Ok(LeaderEpochs::new(self.dir())) } {
             Err(error) if error.reason.kind() == std::io::ErrorKind::InvalidData => {
                 tracing::warn!(%error, "damaged leader epochs are made anew from the log");
                 LeaderEpochs::new(self.dir())
@@ -115,6 +135,7 @@ impl Loader<'_> {
                     self.delete(segment)?;
                 }
                 fs::sync_dir(self.dir())?;
+                self.listing_is_stale.set(true);
                 epochs.clear()?;
                 self.new_producer_state()?.truncate_fully_and_start_at(self.options.log_start_offset)?;
             }
@@ -136,13 +157,14 @@ impl Loader<'_> {
         epochs.truncate_from_end(log_end_offset)?;
         epochs.truncate_from_start(self.options.log_start_offset)?;
         let mut producers = self.new_producer_state()?;
+        let was_cut = producers.latest_snapshot_offset().is_some_and(|offset| offset > log_end_offset);
         producers.remove_stray_snapshots(&segments.keys().copied().collect::<Vec<_>>())?;
         // What was recovered, for its indexes' sake, has taken the snapshots of what comes after it away.
         let clean = self.options.had_clean_shutdown && self.recovered.borrow().is_empty();
         rebuild_producer_state(&mut producers, &segments, log_start_offset, log_end_offset, self.now_ms, clean)?;
         producers.unsynced_snapshots.append(&mut self.unsynced_snapshots.borrow_mut());
-        for segment in segments.values() {
-            segment.release_files()?;
+        if was_cut {
+            fs::sync_dir(self.dir())?;
         }
         Ok(Loaded { segments, log_start_offset, recovery_point, log_end_offset, producers, epochs })
     }
@@ -180,6 +202,7 @@ impl Loader<'_> {
         if swaps.is_empty() {
             return Ok(others);
         }
+        self.listing_is_stale.set(true);
         // The segments that the swap files replace.
         for path in fs::list(self.dir())? {
             if !file_name(&path).ends_with(SWAP_SUFFIX) && base_offset_of(&path).is_some_and(|base| (first..end).contains(&base)) {
@@ -197,17 +220,23 @@ impl Loader<'_> {
 
     fn open_segments(&self, found: Vec<PathBuf>, epochs: &mut LeaderEpochs) -> Result<Segments, StorageError> {
         let mut segments = Segments::new();
-        for path in found {
-            let Some(base_offset) = base_offset_of(&path) else { continue };
-            let name = file_name(&path);
+        let bases = || found.iter().filter(|path| file_name(path).ends_with(LOG_SUFFIX)).filter_map(|path| base_offset_of(path));
+        // From here on all are recovered anyway.
+        let unflushed_from = match self.options.had_clean_shutdown {
+            true => i64::MAX,
+            false => bases().filter(|&base| base <= self.options.recovery_point).max().unwrap_or(i64::MIN),
+        };
+        for path in &found {
+            let Some(base_offset) = base_offset_of(path) else { continue };
+            let name = file_name(path);
             if [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
                 if !fs::exists(&segment_path(self.dir(), base_offset, LOG_SUFFIX, "")) {
                     tracing::warn!(path = %path.display(), "removing an index without its log");
-                    fs::remove_file(&path)?;
+                    fs::remove_file(path)?;
                 }
             } else if name.ends_with(LOG_SUFFIX) {
-                let segment = Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, "")?;
-                if !segment.indexes_are_sane()? {
+                let segment = Arc::new(Segment::open(self.dir(), base_offset, &self.options.config, self.now_ms, false, "")?);
+                if base_offset < unflushed_from && !segment.indexes_are_sane()? {
                     // Apache Kafka leaves segments without batches so when it is killed.
                     let is_empty = segment.size_bytes() == 0;
                     if !is_empty {
@@ -219,7 +248,7 @@ impl Loader<'_> {
                         segment.flush()?;
                     }
                 }
-                segments.insert(base_offset, Arc::new(segment));
+                segments.insert(base_offset, segment);
             }
         }
         Ok(segments)
@@ -227,11 +256,17 @@ impl Loader<'_> {
 
     fn recover_segment(&self, segment: &Segment, before: &Segments, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
         let size = segment.size_bytes();
+        let progress = &self.options.progress;
+        progress.segments_recovered.fetch_add(1, Ordering::Relaxed);
+        let read = |bytes| {
+            progress.bytes_recovered.fetch_add(bytes, Ordering::Relaxed);
+        };
         let mut producers;
         loop {
             producers = self.new_producer_state()?;
+            self.listing_is_stale.set(true);
             rebuild_producer_state(&mut producers, before, self.options.log_start_offset, segment.base_offset(), self.now_ms, false)?;
-            if segment.recover(&mut producers, epochs)? {
+            if segment.recover(&mut producers, epochs, &read)? {
                 break;
             }
         }
@@ -243,11 +278,24 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// Does the segment end, by its indexes and whole batches, where the last sync ended? Then it is as after a clean stop.
+    fn is_synced(&self, segment: &Segment, epochs: &LeaderEpochs) -> Result<bool, StorageError> {
+        // An epoch is synced before its records; a log without any has lost them.
+        if segment.base_offset() >= self.options.recovery_point || epochs.latest().is_none() || !segment.indexes_are_sane()? {
+            return Ok(false);
+        }
+        let ends_there = segment.read_end()? == (self.options.recovery_point, segment.size_bytes());
+        Ok(ends_there && segment.indexes_end_below(self.options.recovery_point)?)
+    }
+
     fn recover_unflushed(&self, segments: &mut Segments, epochs: &mut LeaderEpochs) -> Result<(), StorageError> {
         let from = segments.range(..=self.options.recovery_point).next_back().map_or(i64::MIN, |(base, _)| *base);
         let unflushed: Vec<i64> = segments.range(from..).map(|(base, _)| *base).collect();
         for (n, base_offset) in unflushed.iter().enumerate() {
             let segment = segments[base_offset].clone();
+            if n == 0 && self.is_synced(&segment, epochs)? {
+                continue;
+            }
             let before: Segments = segments.range(..base_offset).map(|(base, segment)| (*base, segment.clone())).collect();
             let end_before = before.values().next_back().map(|segment| segment.read_next_offset()).transpose()?;
             let is_next = match end_before {
@@ -284,6 +332,7 @@ impl Loader<'_> {
     /// At load nobody reads the segment, so it goes at once.
     fn delete(&self, segment: &Segment) -> Result<(), StorageError> {
         tracing::info!(path = %segment.path().display(), "deleting a segment as part of recovery");
+        self.listing_is_stale.set(true);
         for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, ".snapshot"] {
             fs::remove_file(&segment_path(self.dir(), segment.base_offset(), suffix, ""))?;
         }
@@ -327,7 +376,23 @@ pub(super) fn rebuild_producer_state(
     }
     let was_empty = producers.is_empty() && producers.map_end_offset() >= end_offset;
     producers.truncate_and_reload(log_start_offset, end_offset, now_ms)?;
-    if end_offset > producers.map_end_offset() && !was_empty {
+    if !was_empty {
+        advance_producer_state(producers, segments, log_start_offset, end_offset, &snapshots_at)?;
+    }
+    producers.set_map_end_offset(end_offset);
+    producers.take_snapshot(false)?;
+    Ok(())
+}
+
+/// Reads on from where the producer state ends to `end_offset`, with a snapshot at each of `snapshots_at` on the way.
+fn advance_producer_state(
+    producers: &mut ProducerState,
+    segments: &Segments,
+    log_start_offset: i64,
+    end_offset: i64,
+    snapshots_at: &[i64],
+) -> Result<(), StorageError> {
+    if end_offset > producers.map_end_offset() {
         let from = segments.range(..=producers.map_end_offset()).next_back().map_or(i64::MIN, |(base, _)| *base);
         for (&base_offset, segment) in segments.range(from..end_offset.max(from)) {
             let start = base_offset.max(producers.map_end_offset()).max(log_start_offset);
@@ -337,12 +402,11 @@ pub(super) fn rebuild_producer_state(
             }
             let size = segment.size_bytes();
             let Some(position) = segment.translate_offset(start, size)? else { continue };
-            segment.visit_batches(position.position, size, |batch, _| {
-                let header = batch.header();
+            segment.visit_headers(position.position, |header, control_batch| {
                 if header.base_offset >= end_offset {
                     return Ok(false);
                 }
-                if let Some(producer_batch) = producer_batch(header, || end_txn_marker(batch)) {
+                if let Some(producer_batch) = producer_batch(header, || control_batch.and_then(end_txn_marker)) {
                     let mut append = producers.prepare_update(producer_batch.producer_id);
                     if let Ok(completed) = append.append(&producer_batch, AppendOrigin::Replication, producers.topic_partition()) {
                         producers.update(append);
@@ -355,8 +419,6 @@ pub(super) fn rebuild_producer_state(
             })?;
         }
     }
-    producers.set_map_end_offset(end_offset);
-    producers.take_snapshot(false)?;
     Ok(())
 }
 

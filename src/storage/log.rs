@@ -35,6 +35,7 @@ use super::dir_health::DirHealth;
 use super::epochs::LeaderEpochs;
 use super::errors::StorageError;
 use super::fs;
+use super::load_progress::LoadProgress;
 use super::loader::{self, Segments};
 use super::partition_metadata;
 use super::producer_state::ProducerState;
@@ -88,6 +89,8 @@ pub struct LogOptions {
     pub producer_id_expiration_ms: i64,
     /// Of the log directory; a failed operation is reported there.
     pub dir_health: Arc<DirHealth>,
+    /// Is told what recovery reads.
+    pub progress: Arc<LoadProgress>,
 }
 
 impl LogOptions {
@@ -105,6 +108,7 @@ impl LogOptions {
             had_clean_shutdown: false,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             dir_health: Arc::default(),
+            progress: Arc::default(),
         }
     }
 }
@@ -138,12 +142,17 @@ pub struct Log {
 impl Log {
     /// Opens or creates the log, recovering it when `had_clean_shutdown` is false.
     pub fn open(options: LogOptions) -> Result<Log, StorageError> {
-        let opened = Log::open_inner(&options);
+        let opened = fs::create_dir(&options.dir).and_then(|is_new| Log::open_inner(&options, is_new));
         options.dir_health.note_unless_full(opened)
     }
 
-    fn open_inner(options: &LogOptions) -> Result<Log, StorageError> {
-        let is_new = fs::create_dir(&options.dir)?;
+    /// As [`Log::open`], of a log whose directory is known to be there.
+    pub(super) fn load(options: LogOptions) -> Result<Log, StorageError> {
+        let loaded = Log::open_inner(&options, false);
+        options.dir_health.note(loaded)
+    }
+
+    fn open_inner(options: &LogOptions, is_new: bool) -> Result<Log, StorageError> {
         let found_id = if is_new { None } else { partition_metadata::read(&options.dir)? };
         let given_id = options.topic_id.filter(|_| found_id.is_none());
         if let Some(topic_id) = given_id {
@@ -186,6 +195,8 @@ impl Log {
         let high_watermark = log.resolve(loaded.log_start_offset)?;
         log.offsets().high_watermark = high_watermark;
         log.update_first_unstable(&log.writer())?;
+        // Thousands are opened one after the other; most of them nobody uses soon.
+        log.all_segments().iter().try_for_each(|segment| segment.release_files())?;
         Ok(log)
     }
 

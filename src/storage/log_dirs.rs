@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::common::clock::Clock;
@@ -22,11 +22,13 @@ use super::config::LogConfig;
 use super::dir_health::DirHealth;
 use super::errors::StorageError;
 use super::fs;
-use super::log::{Log, LogOptions, parse_topic_partition_name};
+use super::load_progress::LoadProgress;
+use super::log::{Log, LogOptions};
 use super::meta_properties::MetaProperties;
 
 mod by_partition;
 mod cleaning;
+mod loading;
 mod moves;
 mod partitions;
 
@@ -63,6 +65,8 @@ pub struct LogDirsOptions {
     pub recovery_threads_per_data_dir: usize,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// Is told how far loading is.
+    pub progress: Arc<LoadProgress>,
 }
 
 /// Why the directories cannot be opened at all.
@@ -253,104 +257,11 @@ impl LogDirs {
         Some(format!("every log directory has failed, the last {}{}", last.path.display(), reason(last)))
     }
 
-    /// Loads every partition's log, in parallel. `config` gives a topic's config. A directory that fails goes offline.
-    pub fn load(&self, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) {
-        std::thread::scope(|scope| {
-            for index in 0..self.dirs.len() {
-                scope.spawn(move || {
-                    let dir = &self.dirs[index];
-                    // Here no space is an error like any other: what is loaded by half must not be written to.
-                    if dir.health.check().is_ok() && dir.health.note(self.load_dir(index, config)).is_ok() {
-                        dir.loaded.store(true, Ordering::Release);
-                    }
-                });
-            }
-        });
-        for future in self.future_replicas() {
-            if let Some(current) = self.log(&future.topic_partition) {
-                current.cleaning().pause();
-            }
-        }
-    }
-
-    fn load_dir(&self, index: usize, config: &(dyn Fn(&str) -> Arc<LogConfig> + Sync)) -> Result<(), StorageError> {
-        let dir = &self.dirs[index];
-        // From here on a crash leaves an unclean directory.
-        fs::remove_file(&dir.path.join(CLEAN_SHUTDOWN_FILE))?;
-        let recovery_points = checkpoint::read_offsets_or_none(&dir.path.join(RECOVERY_POINT_CHECKPOINT))?;
-        let log_start_offsets = checkpoint::read_offsets_or_none(&dir.path.join(LOG_START_OFFSET_CHECKPOINT))?;
-        let high_watermarks = checkpoint::read_offsets_or_none(&dir.path.join(HIGH_WATERMARK_CHECKPOINT))?;
-        let cleaned_to = checkpoint::read_offsets_or_none(&dir.path.join(CLEANER_OFFSET_CHECKPOINT))?;
-        let mut found: Vec<(PathBuf, TopicPartition)> = Vec::new();
-        let mut futures: Vec<(PathBuf, TopicPartition)> = Vec::new();
-        for path in fs::list(&dir.path)? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if !fs::is_dir(&path) || name == CLUSTER_METADATA_DIR || name == REMOTE_LOG_INDEX_CACHE {
-                continue;
-            }
-            if name.ends_with(DELETE_DIR_SUFFIX) {
-                self.deleted().push((self.due_ms(LogConfig::default().file_delete_delay_ms), path));
-            } else if let Some(topic_partition) = moves::parse_future_name(&path) {
-                futures.push((path, topic_partition));
-            } else if name.ends_with(STRAY_DIR_SUFFIX) || name.ends_with(FUTURE_DIR_SUFFIX) {
-                tracing::warn!(path = %path.display(), "leaving a stray or unfinished replica alone");
-            } else if let Some(topic_partition) = parse_topic_partition_name(&path) {
-                found.push((path, topic_partition));
-            } else {
-                tracing::warn!(path = %path.display(), "not the directory of a partition");
-            }
-        }
-        let next = AtomicUsize::new(0);
-        let threads = self.options.recovery_threads_per_data_dir.clamp(1, found.len().max(1));
-        let (found, next) = (&found, &next);
-        let work = || -> Result<(), StorageError> {
-            while let Some((path, topic_partition)) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let log = Log::open(LogOptions {
-                    log_start_offset: log_start_offsets.get(topic_partition).copied().unwrap_or(0),
-                    recovery_point: recovery_points.get(topic_partition).copied().unwrap_or(0),
-                    had_clean_shutdown: dir.had_clean_shutdown,
-                    ..self.log_options(dir, path.clone(), topic_partition, config(&topic_partition.topic))
-                })?;
-                log.update_high_watermark(high_watermarks.get(topic_partition).copied().unwrap_or(0));
-                log.cleaning().set_cleaned_to(cleaned_to.get(topic_partition).copied());
-                let mut logs = self.hosted_mut();
-                let mut loaded = Hosted { dir: index, log: Arc::new(log) };
-                if let Some(other) = logs.remove(topic_partition) {
-                    // A crash came in the middle of a move. The one that reaches less far has missed something.
-                    if other.log.log_end_offset() > loaded.log.log_end_offset() {
-                        logs.insert(topic_partition.clone(), other);
-                    } else {
-                        logs.insert(topic_partition.clone(), std::mem::replace(&mut loaded, other));
-                    }
-                    drop(logs);
-                    let path = self.dirs[loaded.dir].path.join(stray_name(topic_partition));
-                    let from = loaded.log.dir();
-                    tracing::error!(%topic_partition, path = %from.display(), "the partition is in two log directories; setting one aside");
-                    loaded.log.mark_closed(path.clone());
-                    self.dirs[loaded.dir].health.note(fs::rename(&from, &path))?;
-                    continue;
-                }
-                logs.insert(topic_partition.clone(), loaded);
-            }
-            Ok(())
-        };
-        let work = &work;
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-        for (path, topic_partition) in futures {
-            let options = self.log_options(dir, path, &topic_partition, config(&topic_partition.topic));
-            let log = Log::open(LogOptions { had_clean_shutdown: dir.had_clean_shutdown, ..options })?;
-            self.futures().insert(topic_partition, Hosted { dir: index, log: Arc::new(log) });
-        }
-        Ok(())
-    }
-
     fn log_options(&self, dir: &Dir, path: PathBuf, topic_partition: &TopicPartition, config: Arc<LogConfig>) -> LogOptions {
         LogOptions {
             producer_id_expiration_ms: self.options.producer_id_expiration_ms,
             dir_health: dir.health.clone(),
+            progress: self.options.progress.clone(),
             ..LogOptions::new(path, topic_partition.clone(), config, self.options.clock.clone())
         }
     }

@@ -19,6 +19,7 @@ pub mod fs;
 mod golden_tests;
 mod index;
 pub mod inspect;
+pub mod load_progress;
 mod loader;
 pub mod log;
 pub mod log_dirs;

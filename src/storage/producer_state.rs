@@ -353,20 +353,15 @@ impl ProducerState {
         }
     }
 
-    /// Without producers yet, but aware of the snapshots in the directory.
-    pub(super) fn open(dir: &Path, topic_partition: TopicPartition, expiration_ms: i64) -> Result<ProducerState, StorageError> {
+    /// Without producers yet, but aware of the snapshots among the directory's files.
+    pub(super) fn with_snapshots(dir: &Path, topic_partition: TopicPartition, expiration_ms: i64, files: &[PathBuf]) -> ProducerState {
         let mut state = ProducerState::new(dir, topic_partition, expiration_ms);
-        state.list_snapshots()?;
-        Ok(state)
-    }
-
-    fn list_snapshots(&mut self) -> Result<(), StorageError> {
-        self.snapshots = fs::list(&self.dir)?
+        state.snapshots = files
             .iter()
             .filter(|path| path.extension().is_some_and(|extension| extension == "snapshot"))
             .filter_map(|path| path.file_stem()?.to_str()?.parse().ok())
             .collect();
-        Ok(())
+        state
     }
 
     fn snapshot_path(&self, offset: i64) -> PathBuf {
@@ -700,7 +695,7 @@ mod tests {
     use super::*;
 
     fn state(dir: &Path) -> ProducerState {
-        ProducerState::open(dir, TopicPartition::new("t", 0), 1000).expect("opened")
+        ProducerState::with_snapshots(dir, TopicPartition::new("t", 0), 1000, &fs::list(dir).expect("listed"))
     }
 
     fn batch(epoch: i16, base_sequence: i32, base_offset: i64, count: i32) -> ProducerBatch {

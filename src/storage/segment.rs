@@ -591,28 +591,33 @@ impl Segment {
         }
     }
 
-    /// Calls `visit` with each whole batch in `[from, to)` until it gives false.
-    pub(super) fn visit_batches(
+    /// Calls `visit` with the header of each whole batch from byte `from` on, and with the batch itself when it is a control batch, until it
+    /// gives false.
+    pub(super) fn visit_headers(
         &self,
         from: u64,
-        to: u64,
-        mut visit: impl FnMut(&BatchView<'_>, u64) -> Result<bool, StorageError>,
+        mut visit: impl FnMut(&BatchHeader, Option<&BatchView<'_>>) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        if from >= to {
-            return Ok(());
-        }
+        let size = self.size_bytes();
         let file = self.file()?;
-        let mut batches = WholeBatches::new(&file, self.path(), from, to);
-        loop {
-            let position = batches.position();
-            match batches.next()? {
-                Some(Ok(batch)) if visit(&batch, position)? => {}
-                _ => return Ok(()),
+        let mut headers = Headers::new(&file, self.path(), from, size);
+        while let Some(Located { header, position }) = headers.next()? {
+            let goes_on = if header.is_control() {
+                match WholeBatches::new(&file, self.path(), position, position + header.size_bytes() as u64).next()? {
+                    Some(Ok(batch)) => visit(&header, Some(&batch))?,
+                    _ => return Ok(()),
+                }
+            } else {
+                visit(&header, None)?
+            };
+            if !goes_on {
+                return Ok(());
             }
         }
+        Ok(())
     }
 
-    /// As [`Segment::visit_batches`], but what is no whole batch is told too; the walk ends there.
+    /// Calls `visit` with each batch in `[from, to)`, also with what is no whole batch, where the walk ends, until it gives false.
     pub(super) fn visit_whole_batches<E: From<StorageError>>(
         &self,
         from: u64,
@@ -657,11 +662,16 @@ impl Segment {
     }
 
     /// Reads the whole segment, cuts it at the first batch that is not whole and valid, rebuilds its indexes, and brings `producers` and
-    /// `epochs` up to its end. False: a batch that was taken turned out to be wrong and is cut off too, so that what was built is not right;
-    /// to be done again with the same `producers` as before.
+    /// `epochs` up to its end; the size of each batch is told to `read`. False: a batch that was taken turned out to be wrong and is cut off
+    /// too, so that what was built is not right; to be done again with the same `producers` as before.
     ///
     /// No checksum covers a batch's base offset. One that begins later than it should and reaches into the next is the wrong one of the two.
-    pub(super) fn recover(&self, producers: &mut ProducerState, epochs: &mut LeaderEpochs) -> Result<bool, StorageError> {
+    pub(super) fn recover(
+        &self,
+        producers: &mut ProducerState,
+        epochs: &mut LeaderEpochs,
+        read: &dyn Fn(u64),
+    ) -> Result<bool, StorageError> {
         let size = self.size_bytes();
         let file = self.file()?;
         self.refuse_old_messages(&file, size)?;
@@ -716,6 +726,7 @@ impl Segment {
             }
             producers.set_map_end_offset(header.next_offset());
             next_offset = header.next_offset();
+            read(header.size_bytes() as u64);
         };
         if valid < size {
             fs::set_len(&file, self.path(), valid)?;
@@ -834,6 +845,33 @@ impl Segment {
             && inner.offset_index.last()?.1 < self.size_bytes().max(1)
             && (time_index_size == 0 || inner.time_index.last()?.timestamp > 0 || time_index_size == 12);
         Ok(sane && self.txn_index_is_sane(&mut inner)?)
+    }
+
+    /// Do the indexes tell of nothing from `end` on? If so the largest timestamp is looked for behind them, because an unclean stop has not
+    /// entered it.
+    pub(super) fn indexes_end_below(&self, end: i64) -> Result<bool, StorageError> {
+        let size = self.size_bytes();
+        let mut inner = self.inner();
+        let time_is_below = inner.time_index.file.len() == 0 || inner.time_index.last()?.offset < end;
+        if !time_is_below || inner.offset_index.last()?.0 >= end {
+            return Ok(false);
+        }
+        for n in 0..inner.txn_index.file.len() {
+            if inner.txn_index.entry(n)?.last_offset >= end {
+                return Ok(false);
+            }
+        }
+        self.know_max_timestamp(&mut inner)?;
+        let mut max = inner.max_timestamp()?;
+        let file = self.file()?;
+        let mut headers = self.headers_from(&file, inner.offset_index.lookup(max.offset)?, size)?;
+        while let Some(Located { header, .. }) = headers.next()? {
+            if header.max_timestamp > max.timestamp {
+                max = TimestampOffset { timestamp: header.max_timestamp, offset: header.last_offset() };
+            }
+        }
+        inner.max_timestamp = Some(max);
+        Ok(true)
     }
 
     /// Nothing else says which transactions were aborted, so each entry is held against its marker, and its first batch where that is here.

@@ -49,6 +49,9 @@ impl Log {
         }
         while let Some(segment) = candidate {
             let segment_base_offset = segment.base_offset();
+            if offset <= segment_base_offset && segment.size_bytes() > 0 {
+                return Ok(OffsetMetadata { offset, segment_base_offset, position: 0 });
+            }
             if let Some(found) = segment.translate_offset(offset, segment.size_bytes())? {
                 return Ok(OffsetMetadata { offset, segment_base_offset, position: found.position });
             }

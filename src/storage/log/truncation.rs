@@ -86,6 +86,8 @@ impl Log {
         self.epochs().truncate_from_end(offset)?;
         let segments = self.segments().clone();
         loader::rebuild_producer_state(&mut writer.producers, &segments, self.log_start_offset(), offset, self.clock.now_ms(), false)?;
+        // A snapshot of what was cut must not come back either, or recovery takes it for one of what comes next.
+        fs::sync_dir(&self.dir())?;
         // Markers that the scan has met again are replicated if they were before.
         writer.producers.on_high_watermark_updated(self.high_watermark());
         self.offsets().first_unstable = None;
@@ -109,9 +111,9 @@ impl Log {
         self.delete_files(writer, old.into_values().collect())?;
         let segment = Arc::new(Segment::open(&self.dir(), offset, &self.config(), self.clock.now_ms(), true, "")?);
         self.segments_mut().insert(offset, segment);
-        fs::sync_dir(&self.dir())?;
         self.epochs().clear()?;
         writer.producers.truncate_fully_and_start_at(offset)?;
+        fs::sync_dir(&self.dir())?;
         let start = OffsetMetadata { offset, segment_base_offset: offset, position: 0 };
         let mut offsets = self.offsets();
         offsets.log_start_offset = offset;

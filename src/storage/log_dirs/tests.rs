@@ -26,6 +26,7 @@ impl Node {
             clock: self.clock.clone(),
             recovery_threads_per_data_dir: 2,
             producer_id_expiration_ms: 86_400_000,
+            progress: Arc::default(),
         }
     }
 
