@@ -29,6 +29,7 @@ use crate::common::clock::Clock;
 use crate::common::topic_partition::TopicPartition;
 use crate::common::uuid::Uuid;
 
+use super::chores::Chores;
 use super::cleaner::state::Cleaning;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;
@@ -91,6 +92,8 @@ pub struct LogOptions {
     pub dir_health: Arc<DirHealth>,
     /// Is told what recovery reads.
     pub progress: Arc<LoadProgress>,
+    /// What the log leaves to be done later.
+    pub chores: Arc<Chores>,
 }
 
 impl LogOptions {
@@ -109,6 +112,7 @@ impl LogOptions {
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             dir_health: Arc::default(),
             progress: Arc::default(),
+            chores: Arc::default(),
         }
     }
 }
@@ -126,6 +130,7 @@ pub struct Log {
     dir: RwLock<PathBuf>,
     clock: Arc<dyn Clock>,
     dir_health: Arc<DirHealth>,
+    chores: Arc<Chores>,
     topic_id: OnceLock<Uuid>,
     /// A crash of the machine could still take what `partition.metadata` says. Locked after `epochs`.
     topic_id_is_unsynced: Mutex<bool>,
@@ -171,6 +176,7 @@ impl Log {
             dir: RwLock::new(options.dir.clone()),
             clock: options.clock.clone(),
             dir_health: options.dir_health.clone(),
+            chores: options.chores.clone(),
             topic_id: topic_id.map_or_else(OnceLock::new, OnceLock::from),
             topic_id_is_unsynced: Mutex::new(given_id.is_some()),
             records_count_when_flushed: options.records_count_when_flushed,
@@ -194,6 +200,7 @@ impl Log {
         // Until the owner tells more, nothing is known to be replicated.
         let high_watermark = log.resolve(loaded.log_start_offset)?;
         log.offsets().high_watermark = high_watermark;
+        log.chores.note_high_watermark();
         log.update_first_unstable(&log.writer())?;
         // Thousands are opened one after the other; most of them nobody uses soon.
         log.all_segments().iter().try_for_each(|segment| segment.release_files())?;

@@ -18,6 +18,7 @@ use crate::common::uuid::Uuid;
 use super::checkpoint::{
     self, CLEANER_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
 };
+use super::chores::Chores;
 use super::config::LogConfig;
 use super::dir_health::DirHealth;
 use super::errors::StorageError;
@@ -145,6 +146,7 @@ pub struct LogDirs {
     /// The directory that a replica is to be created in when it comes, by index.
     preferred: Mutex<BTreeMap<TopicPartition, usize>>,
     cleaners: Cleaners,
+    chores: Arc<Chores>,
 }
 
 impl LogDirs {
@@ -203,6 +205,7 @@ impl LogDirs {
             new_logs: Mutex::default(),
             preferred: Mutex::default(),
             cleaners: Cleaners::default(),
+            chores: Arc::default(),
         })
     }
 
@@ -262,6 +265,7 @@ impl LogDirs {
             producer_id_expiration_ms: self.options.producer_id_expiration_ms,
             dir_health: dir.health.clone(),
             progress: self.options.progress.clone(),
+            chores: self.chores.clone(),
             ..LogOptions::new(path, topic_partition.clone(), config, self.options.clock.clone())
         }
     }
@@ -323,7 +327,15 @@ impl LogDirs {
 
     /// `replication-offset-checkpoint` (`replica.high.watermark.checkpoint.interval.ms`, 5 s).
     pub fn checkpoint_high_watermarks(&self) {
-        (0..self.dirs.len()).for_each(|index| drop(self.checkpoint_dir_high_watermarks(index)));
+        if !self.chores.take_high_watermark() {
+            return;
+        }
+        for index in 0..self.dirs.len() {
+            if self.checkpoint_dir_high_watermarks(index).is_err() {
+                // There may be space the next time.
+                self.chores.note_high_watermark();
+            }
+        }
     }
 
     /// All checkpoints; those who are gone tell nothing any more, if there was space to say so.

@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod chores;
 pub mod cleaner;
 pub mod config;
 pub mod dir_health;

@@ -98,6 +98,9 @@ impl Log {
         // A place that cannot be read now is found again, or fails, when a reader wants it.
         let Ok(high_watermark) = self.note(self.resolve(offset)) else { return false };
         self.offsets().high_watermark = high_watermark;
+        if high_watermark.offset != before {
+            self.chores.note_high_watermark();
+        }
         writer.producers.on_high_watermark_updated(high_watermark.offset);
         let _ = self.note(self.update_first_unstable(writer));
         high_watermark.offset != before

@@ -28,6 +28,7 @@ impl Log {
             for path in segment.mark_deleted()? {
                 writer.deleted.push((due_ms, path));
             }
+            self.chores.note_deletion(due_ms);
             if with_snapshots && let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
                 writer.deleted.push((due_ms, path));
             }
@@ -45,7 +46,11 @@ impl Log {
         let due: Vec<PathBuf> = {
             let mut writer = self.writer();
             let now_ms = self.clock.monotonic_ms();
-            writer.deleted.extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect()
+            let due = writer.deleted.extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect();
+            if let Some((later_ms, _)) = writer.deleted.iter().min() {
+                self.chores.note_deletion(*later_ms);
+            }
+            due
         };
         due.iter().try_for_each(|path| fs::remove_file(path))
     }

@@ -87,7 +87,9 @@ impl Log {
         // Snapshots stay only where a segment begins.
         for segment in old.iter().filter(|segment| segment.base_offset() != base_offset) {
             if let Some(path) = writer.producers.mark_snapshot_deleted(segment.base_offset())? {
-                writer.deleted.push((self.clock.monotonic_ms(), path));
+                let now_ms = self.clock.monotonic_ms();
+                writer.deleted.push((now_ms, path));
+                self.chores.note_deletion(now_ms);
             }
         }
         Ok(())

@@ -63,6 +63,7 @@ impl Log {
         tracing::info!(topic_partition = %self.topic_partition, offset, "truncating the log");
         self.offsets().truncations += 1;
         self.cleaning.on_truncated(offset);
+        self.chores.note_truncation();
         let later = self.segments_mut().split_off(&(offset + 1));
         self.delete_files(writer, later.into_values().collect())?;
         let active = self.active();
@@ -78,6 +79,7 @@ impl Log {
             offsets.log_start_offset = offsets.log_start_offset.min(offset);
             if offsets.high_watermark.offset >= offset {
                 offsets.high_watermark = log_end;
+                self.chores.note_high_watermark();
             }
         }
         active.truncate_to(offset, self.clock.now_ms())?;
@@ -106,6 +108,7 @@ impl Log {
         tracing::info!(topic_partition = %self.topic_partition, offset, "truncating the log fully");
         self.offsets().truncations += 1;
         self.cleaning.on_truncated(offset);
+        self.chores.note_truncation();
         let old = self.segments_mut().split_off(&i64::MIN);
         // Between here and the insertion readers find no segment, which reads as an empty log.
         self.delete_files(writer, old.into_values().collect())?;
@@ -119,6 +122,7 @@ impl Log {
         offsets.log_start_offset = offset;
         offsets.log_end = start;
         offsets.high_watermark = start;
+        self.chores.note_high_watermark();
         offsets.first_unstable = None;
         offsets.recovery_point = offsets.recovery_point.min(offset);
         Ok(())

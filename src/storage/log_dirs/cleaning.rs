@@ -202,6 +202,9 @@ impl LogDirs {
 
     /// Who was truncated is less clean than the checkpoint says.
     pub(super) fn checkpoint_truncated(&self) {
+        if !self.chores.take_truncation() {
+            return;
+        }
         let is_stale = |hosted: &&Hosted| hosted.log.cleaning().take_checkpoint_is_stale();
         let stale: std::collections::BTreeSet<usize> = self.hosted().values().filter(is_stale).map(|hosted| hosted.dir).collect();
         stale.into_iter().for_each(|index| drop(self.checkpoint_dir_cleaned(index)));

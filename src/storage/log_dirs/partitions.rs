@@ -111,12 +111,14 @@ impl LogDirs {
     /// Unlinks deleted segments and partitions whose delay is over, and makes durable what partitions that came and went have left to be.
     /// Call about once a second.
     pub fn remove_deleted(&self) {
-        for log in self.logs() {
-            if let Err(error) = log.remove_deleted_files() {
-                tracing::warn!(%error, "cannot remove a deleted segment");
+        let now_ms = self.options.clock.monotonic_ms();
+        if self.chores.take_deletion(now_ms) {
+            for log in self.logs() {
+                if let Err(error) = log.remove_deleted_files() {
+                    tracing::warn!(%error, "cannot remove a deleted segment");
+                }
             }
         }
-        let now_ms = self.options.clock.monotonic_ms();
         let due: Vec<PathBuf> = self.deleted().extract_if(.., |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path).collect();
         for path in due {
             if let Err(error) = fs::remove_dir_all(&path) {
