@@ -21,6 +21,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::load_bar::LogLines;
+
 /// The logger that all others are below.
 pub(crate) const ROOT: &str = "root";
 
@@ -211,7 +213,7 @@ pub(crate) fn start(format: LogFormat) {
     let _ = loggers().filter.set(handle);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // What cannot be written (a log file on a full disk, a pipe that nobody reads) is lost: to complain on standard error is to panic.
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(|| LogLines).with_ansi(colour).log_internal_errors(false);
     let (plain, objects) = match format {
         LogFormat::Text => (Some(lines), None),
         LogFormat::Json => (None, Some(json::Lines)),

@@ -15,6 +15,7 @@ mod handlers;
 mod housekeeping;
 mod leader_endpoints;
 mod listener;
+mod load_bar;
 mod loggers;
 mod metrics;
 mod producer_ids;

@@ -16,10 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::config::BrokerConfig;
+use super::load_bar::LoadBar;
 use super::loggers::{self, LogFormat};
 use super::server::Server;
 use crate::common::clock::SystemClock;
 use crate::common::properties;
+use crate::storage::load_progress::LoadProgress;
 
 /// Where the node listens when neither the command line nor a file says it.
 const DEFAULT_LISTEN: &str = "localhost:9092";
@@ -219,7 +221,7 @@ fn run(options: Options) -> anyhow::Result<()> {
     }
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(config));
+    let result = runtime.block_on(serve(config, !options.json_log));
     // Work that still runs on the pool must not outlive the directory it works on.
     drop(runtime);
     drop(temporary);
@@ -242,15 +244,18 @@ fn hang_up_is_ignored() -> bool {
     ignored.is_some_and(|mask| mask & HANG_UP_BIT != 0)
 }
 
-/// Starts the node, says so, and waits for the signal to stop.
-async fn serve(config: BrokerConfig) -> anyhow::Result<()> {
+/// Starts the node, with a bar on a terminal if it is wanted, says so, and waits for the signal to stop.
+async fn serve(config: BrokerConfig, shows_bar: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Looked at first: to listen for a signal is to no longer ignore it.
     let hang_up_is_ignored = hang_up_is_ignored();
     let mut hang_up = signal(SignalKind::hangup())?;
     let dirs = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",");
-    let server = Server::start(Arc::new(config), SystemClock::shared()).await?;
+    let progress = Arc::new(LoadProgress::default());
+    let bar = shows_bar.then(|| LoadBar::on_terminal(&progress));
+    let server = Server::start(Arc::new(config), SystemClock::shared(), progress).await?;
+    drop(bar);
     {
         let mut out = std::io::stdout().lock();
         // Whoever started us may not listen; that is no reason to stop.

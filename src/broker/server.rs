@@ -40,6 +40,7 @@ use crate::metadata::publisher::Publisher;
 use crate::raft::snapshot::SnapshotPolicy;
 use crate::raft::voters::VoterEndpoint;
 use crate::replication::replicas::Replicas;
+use crate::storage::load_progress::LoadProgress;
 use crate::storage::log_dirs::{LogDirs, LogDirsOptions, OpenError};
 
 /// How soon it is noticed that no log directory is left to work with.
@@ -158,8 +159,8 @@ struct Bound {
 }
 
 impl Server {
-    /// Starts a node. When it returns, clients are served.
-    pub async fn start(config: Arc<BrokerConfig>, clock: Arc<dyn Clock>) -> Result<Server, StartError> {
+    /// Starts a node, which tells `progress` how far the loading of its logs is. When it returns, clients are served.
+    pub async fn start(config: Arc<BrokerConfig>, clock: Arc<dyn Clock>, progress: Arc<LoadProgress>) -> Result<Server, StartError> {
         check_config(&config)?;
         let mut random = Random::from_entropy();
         let controller_endpoint = controller_endpoint(&config);
@@ -182,7 +183,7 @@ impl Server {
             clock: Arc::clone(&clock),
             recovery_threads_per_data_dir: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
-            progress: Arc::default(),
+            progress,
         })?);
         let dynamic_config = Arc::new(DynamicConfig::new(Arc::clone(&config)));
         let quorum = Quorum::open(QuorumOptions {
