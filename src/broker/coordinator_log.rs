@@ -1,6 +1,7 @@
 //! The log of a coordinator over the real partitions of its internal topic: what [`Runtime`](crate::coordinator::runtime::Runtime) appends
 //! to and loads from. Source: `CoordinatorLoaderImpl`, `CoordinatorPartitionWriter`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -134,24 +135,35 @@ impl Loader for CoordinatorLog {
                     Bytes::from(buffer)
                 }
             };
-            let next = visit_batches(&bytes, offset, visit)?;
-            if next <= offset {
+            if bytes.is_empty() {
                 // What compaction leaves at the end of a log may be less than an offset range says.
                 break;
             }
-            offset = next;
+            offset = visit_batches(&bytes, offset..end_offset, visit).inspect_err(|error| {
+                let dir = log.dir();
+                tracing::error!(dir = %dir.display(), offset, %error, "a coordinator's log is damaged at or after this offset");
+            })?;
         }
         Ok(())
     }
 }
 
-/// Visits the records of whole batches from `from` on; gives the offset that follows them.
-fn visit_batches(bytes: &[u8], from: i64, visit: &mut dyn FnMut(LogEntry)) -> Result<i64, ErrorCode> {
+/// Visits the records of whole batches, of which there must be one; gives the offset that follows them, which is in `range` or its end.
+///
+/// Differs: Kafka takes what is there for whole if it can be parsed. Here a batch that was changed since it was written ends the load, and
+/// nobody is told an offset that nobody committed.
+fn visit_batches(bytes: &[u8], range: Range<i64>, visit: &mut dyn FnMut(LogEntry)) -> Result<i64, ErrorCode> {
+    let from = range.start;
     let mut next = from;
     for batch in Batches::new(bytes) {
         // The last batch of a read may be cut short; it comes again, whole.
         let Ok(batch) = batch else { break };
         let header = batch.header();
+        let is_first = next == from;
+        let is_in_place = if is_first { header.last_offset() >= from } else { header.base_offset >= next };
+        if !is_in_place || header.last_offset() >= range.end || batch.verify_crc().is_err() {
+            return Err(ErrorCode::CorruptMessage);
+        }
         if header.is_control() {
             for record in batch.records() {
                 let record = record.map_err(|error| error.error_code())?;
@@ -175,5 +187,53 @@ fn visit_batches(bytes: &[u8], from: i64, visit: &mut dyn FnMut(LogEntry)) -> Re
         }
         next = header.next_offset();
     }
-    Ok(next)
+    if next > from { Ok(next) } else { Err(ErrorCode::CorruptMessage) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::batch::BatchBuilder;
+    use crate::protocol::compression::Compression;
+
+    const END: i64 = 9;
+
+    /// As a load reads a log; the value and offset of each record.
+    fn load(mut bytes: &[u8]) -> Result<Vec<(i64, Option<Bytes>)>, ErrorCode> {
+        let (mut found, mut offset) = (Vec::new(), 0);
+        while offset < END {
+            let next = visit_batches(bytes, offset..END, &mut |entry| {
+                let LogEntry::Record { offset, value, .. } = entry else { panic!("no marker was written") };
+                found.push((offset, value));
+            })?;
+            let read: usize = Batches::new(bytes).map_while(Result::ok).map(|batch| batch.header().size_bytes()).sum();
+            (bytes, offset) = (&bytes[read..], next);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_load_and_changes_nothing_that_was_written() {
+        let mut bytes = Vec::new();
+        for base_offset in [0i64, 3, 6] {
+            let mut builder = BatchBuilder::new(Compression::None);
+            for n in 0..3 {
+                let value = (base_offset + n).to_string();
+                builder.append(1_700_000_000_000, Some(b"key"), Some(value.as_bytes()), &[]).expect("small");
+            }
+            let mut batch = builder.finish_vec().expect("a batch");
+            batch[..8].copy_from_slice(&base_offset.to_be_bytes());
+            bytes.extend(batch);
+        }
+        let whole = load(&bytes).expect("whole");
+        assert_eq!(whole.len() as i64, END);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            match load(&bytes) {
+                Ok(found) => assert_eq!(found, whole, "bit {bit}"),
+                Err(error) => assert_eq!(error, ErrorCode::CorruptMessage, "bit {bit}"),
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ottla::common::uuid::Uuid;
+use ottla::protocol::batch::Batches;
 use ottla::protocol::error_code::ErrorCode;
 use ottla::protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla::protocol::messages::leave_group_request::MemberIdentity;
@@ -248,6 +249,31 @@ fn groups_and_offsets_survive_a_kill() {
     let group = connection.call(&describe("g"), 6).groups.remove(0);
     assert_eq!((group.group_state.as_str(), group.protocol_type.as_str()), ("Empty", "consumer"));
     assert_eq!(offsets(&mut connection, "g"), [("t".to_owned(), 0, 11), ("t".to_owned(), 1, 21)]);
+}
+
+#[test]
+fn a_torn_tail_of_the_offsets_costs_what_lay_there_and_nothing_before_it() {
+    let (_keep, dir) = data_dir();
+    let mut broker = start_in(&dir);
+    connect(&broker, "g").create_topic("t", 1);
+    for is_zeroed in [false, true, false] {
+        let mut connection = connect(&broker, "g");
+        for offset in 1..=5 {
+            let response = connection.call(&commit_request("g", "", -1, "t", 0, offset), 8);
+            assert_eq!(response.topics[0].partitions[0].error_code, 0);
+        }
+        broker.kill();
+        let mut logs = (0..4).map(|n| dir.join(format!("__consumer_offsets-{n}/00000000000000000000.log")));
+        let log = logs.find(|log| std::fs::metadata(log).is_ok_and(|log| log.len() > 0)).expect("one holds the group");
+        let mut content = std::fs::read(&log).expect("read");
+        let last = Batches::new(&content).map_while(Result::ok).last().expect("a batch").header().size_bytes();
+        let (size, tear) = (content.len(), content.len() - last / 2);
+        content.truncate(tear);
+        content.resize(if is_zeroed { size } else { tear }, 0);
+        std::fs::write(&log, content).expect("written");
+        broker = start_in(&dir);
+        assert_eq!(offsets(&mut connect(&broker, "g"), "g"), [("t".to_owned(), 0, 4)], "zeroed: {is_zeroed}");
+    }
 }
 
 #[test]
