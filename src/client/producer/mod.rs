@@ -13,6 +13,10 @@
 //! effect when the answer comes or the request times out. `transaction.two.phase.commit.enable` changes nothing on the wire, as in
 //! Kafka 4.3.
 //!
+//! What a record costs (`benches/clients`, 100 bytes without compression): 0.35 us of CPU. It was 0.45 to 0.5 when each record asked two
+//! clocks (15 %), hashed the topic's name (8 %) and each batch grew from nothing (a copy of all of it); a function of its own for each record's outcome
+//! would cost an allocation, hence [`Producer::send_tagged`].
+//!
 //! Source: `KafkaProducer`, KIP-91, KIP-98, KIP-447, KIP-480, KIP-794, KIP-890.
 
 mod accumulator;

@@ -126,7 +126,7 @@ async fn what_can_be_made_anew_is_repaired_without_loss() {
     let (said, is_well) = check(&data, "").await;
     for part in [
         "DIR/replication-offset-checkpoint: expected 2 entries in the checkpoint but found 0; recovery: it is begun anew, nothing is lost\n",
-        "DIR/t-0/00000000000000000000.index: entry 1 says that offset ",
+        "DIR/t-0/00000000000000000000.index:8: entry 1 says that offset ",
         "DIR/t-0/00000000000000000000.timeindex: Time index file DIR/t-0/00000000000000000000.timeindex is corrupt, found ",
         "DIR/t-0/leader-epoch-checkpoint: offset 0 is of epoch 0, which is missing; recovery: it is made anew from the log",
         "DIR/t-0/00000000000000000005.txnindex: an index without its log; recovery: it is removed, nothing is lost\n",
