@@ -114,6 +114,10 @@ impl Request {
                 return mistake(format!("argument --{name} is required"));
             }
         }
+        // Kafka's tool sends no keys.
+        if compat && options.has("record-key-size") {
+            return mistake("unrecognized arguments: '--record-key-size'");
+        }
         let content: Vec<&str> = PAYLOADS.into_iter().filter(|name| options.has(name)).collect();
         match content[..] {
             [_] => {}

@@ -157,6 +157,9 @@ async fn arguments_that_kafka_refuses_are_refused() {
     assert!(nowhere.contains("! kafka-producer-perf-test: no broker to connect to; give --bootstrap-server"), "{nowhere}");
     let strict = call("kafka-producer-perf-test").variable("KAFKA_CLI_COMPAT", "4.3").transcript().await;
     assert!(strict.contains("Usage:") && !strict.contains("exit code"), "{strict}");
+    let keys = call("kafka-producer-perf-test --topic t --num-records 1 --record-size 5 --throughput -1 --record-key-size 3");
+    let strict = keys.variable("KAFKA_CLI_COMPAT", "4.3").transcript().await;
+    assert!(strict.contains("unrecognized arguments: '--record-key-size'") && strict.ends_with("exit code 1\n"), "{strict}");
     let strict = call("kafka-producer-perf-test --help").variable("KAFKA_CLI_COMPAT", "4.3").transcript().await;
     assert!(strict.contains("Usage:") && strict.ends_with("exit code 1\n"), "{strict}");
     let strict = call("kafka-e2e-latency --version").variable("KAFKA_CLI_COMPAT", "4.3").transcript().await;
