@@ -7,6 +7,7 @@ mod damage;
 mod hostile;
 mod log_dirs;
 mod log_format;
+mod many_partitions;
 mod metrics;
 mod quotas;
 mod refusals;
