@@ -118,13 +118,16 @@ impl LeaderEpochs {
         }
         self.entries.drain(..begun - 1);
         self.entries[0].1 = start_offset;
-        match self.write() {
-            // Loading drops them again, so that it can wait: what makes space on a disk must not need any.
-            Err(error) if error.is_full() => {
-                self.is_unwritten = true;
-                Ok(())
-            }
-            written => written,
+        self.is_unwritten = true;
+        // Loading drops them again, so that it can wait: what makes space on a disk must not need any.
+        self.write_news()
+    }
+
+    /// Writes what the file lacks, if there is space for it.
+    pub(super) fn write_news(&mut self) -> Result<(), StorageError> {
+        match self.is_unwritten.then(|| self.write()) {
+            Some(Err(error)) if !error.is_full() => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -156,6 +156,7 @@ impl Loader<'_> {
         let log_start_offset = self.options.log_start_offset.max(first_base_offset);
         epochs.truncate_from_end(log_end_offset)?;
         epochs.truncate_from_start(self.options.log_start_offset)?;
+        epochs.write_news()?;
         let mut producers = self.new_producer_state()?;
         let was_cut = producers.latest_snapshot_offset().is_some_and(|offset| offset > log_end_offset);
         producers.remove_stray_snapshots(&segments.keys().copied().collect::<Vec<_>>())?;
@@ -326,7 +327,7 @@ impl Loader<'_> {
     /// May a segment begin here after one that ends there? A power cut may take a segment, or its content, and leave a later one. Only
     /// compaction makes gaps of its own.
     fn follows(&self, end: i64, base_offset: i64) -> bool {
-        base_offset == end || (base_offset > end && self.options.config.cleanup_policy.compact)
+        base_offset == end || (base_offset > end && (self.options.was_compacted || self.options.config.cleanup_policy.compact))
     }
 
     /// At load nobody reads the segment, so it goes at once.

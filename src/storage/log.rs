@@ -86,6 +86,8 @@ pub struct LogOptions {
     /// From `recovery-point-offset-checkpoint`; 0 when absent: everything from here on is scanned unless the stop was clean.
     pub recovery_point: i64,
     pub had_clean_shutdown: bool,
+    /// It has been compacted, whatever `config` says now: offsets may be missing between segments.
+    pub was_compacted: bool,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
     /// Of the log directory; a failed operation is reported there.
@@ -109,6 +111,7 @@ impl LogOptions {
             log_start_offset: 0,
             recovery_point: 0,
             had_clean_shutdown: false,
+            was_compacted: false,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             dir_health: Arc::default(),
             progress: Arc::default(),

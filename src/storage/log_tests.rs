@@ -572,6 +572,49 @@ fn the_topic_id_and_the_epoch_are_durable_with_the_first_record_or_flush() {
 }
 
 #[test]
+fn leader_epochs_that_cannot_be_understood_are_read_from_the_log() {
+    for had_clean_shutdown in [true, false] {
+        let fixture = Fixture::new(LogConfig::default());
+        let log = fixture.open();
+        for (offset, epoch) in [(0, 2), (1, 2), (2, 5)] {
+            log.assign_epoch_start_offset(epoch, offset).expect("assigned");
+            log.append_as_leader(&plain_batch(START_MS, &["a"]), epoch, AppendOrigin::Client).expect("appended");
+        }
+        log.close().expect("closed");
+        let path = log.dir().join(checkpoint::LEADER_EPOCH_CHECKPOINT);
+        drop(log);
+        fs::write(&path, b"0\n2\n2 0\n\0\0").expect("written");
+        let log = Log::open(LogOptions { had_clean_shutdown, recovery_point: 3, ..fixture.options() }).expect("opened");
+        assert_eq!(log.end_offset_for_epoch(2), Some((2, 2)));
+        // As one does that becomes leader.
+        log.assign_epoch_start_offset(7, 3).expect("assigned");
+        log.flush().expect("flushed");
+        log.close().expect("closed");
+        assert_eq!(checkpoint::read_epochs(&path).expect("read"), [(2, 0), (5, 2)]);
+    }
+}
+
+#[test]
+fn leader_epochs_that_recovery_finds_are_on_disk_though_nothing_is_appended() {
+    let fixture = Fixture::new(LogConfig::default());
+    let log = fixture.open();
+    log.append_as_leader(&plain_batch(START_MS, &["a"]), 3, AppendOrigin::Client).expect("appended");
+    log.roll().expect("rolled");
+    log.append_as_leader(&plain_batch(START_MS, &["b"]), 3, AppendOrigin::Client).expect("appended");
+    log.flush().expect("flushed");
+    let path = log.dir().join(checkpoint::LEADER_EPOCH_CHECKPOINT);
+    drop(log);
+    fs::remove_file(&path).expect("removed");
+    // Its segment is recovered before the first one is.
+    fs::remove_file(&fixture.options().dir.join(format!("{:020}.timeindex", 1))).expect("removed");
+    let log = fixture.open();
+    log.assign_epoch_start_offset(4, 2).expect("assigned");
+    log.flush().expect("flushed");
+    log.close().expect("closed");
+    assert_eq!(checkpoint::read_epochs(&path).expect("read"), [(3, 0)]);
+}
+
+#[test]
 fn an_empty_log_without_topic_id_adopts_one() {
     let fixture = Fixture::new(LogConfig::default());
     let id = Uuid::from_u128(77);

@@ -159,6 +159,7 @@ impl LogDirs {
             log_start_offset: checkpoints.log_start_offsets.get(topic_partition).copied().unwrap_or(0),
             recovery_point: checkpoints.recovery_points.get(topic_partition).copied().unwrap_or(0),
             had_clean_shutdown: dir.had_clean_shutdown,
+            was_compacted: checkpoints.cleaned_to.contains_key(topic_partition),
             ..self.log_options(dir, path.to_owned(), topic_partition, config(&topic_partition.topic))
         })?;
         log.update_high_watermark(checkpoints.high_watermarks.get(topic_partition).copied().unwrap_or(0));

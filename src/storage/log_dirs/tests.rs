@@ -76,6 +76,57 @@ fn logs_survive_clean_and_unclean_stops() {
 }
 
 #[test]
+fn checkpoints_that_cannot_be_understood_are_begun_anew() {
+    for is_clean in [true, false] {
+        let node = Node::new(1);
+        let dirs = node.start();
+        produce(&node.create(&dirs, 0), &plain_batch(START_MS, &["a", "b"]));
+        if is_clean {
+            dirs.shutdown(1);
+        }
+        drop(dirs);
+        let names = [RECOVERY_POINT_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, CLEANER_OFFSET_CHECKPOINT];
+        for (name, content) in names.into_iter().zip(["0\n9\nt 0 2\n", "7\n", "0\n1\n\0\0\0\0", "\u{1}"]) {
+            fs::write(&node.dirs[0].path().join(name), content.as_bytes()).expect("written");
+        }
+        let dirs = node.start();
+        let log = dirs.log(&tp(0)).expect("loaded");
+        assert_eq!((log.log_start_offset(), log.log_end_offset(), log.is_online()), (0, 2, true));
+        dirs.shutdown(2);
+        for name in names {
+            assert!(checkpoint::read_offsets(&node.dirs[0].path().join(name)).is_ok() || name == CLEANER_OFFSET_CHECKPOINT, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_was_compacted_may_lack_offsets_between_its_segments_whatever_its_policy_is_now() {
+    let node = Node::new(1);
+    let dirs = node.start();
+    let log = node.create(&dirs, 0);
+    for value in ["a", "b", "c"] {
+        produce(&log, &plain_batch(START_MS, &[value]));
+        log.roll().expect("rolled");
+    }
+    drop((dirs, log));
+    let dir = node.dirs[0].path();
+    let remove = || {
+        for suffix in ["log", "index", "timeindex", "snapshot"] {
+            fs::remove_file(&dir.join(format!("t-0/{:020}.{suffix}", 1))).expect("removed");
+        }
+    };
+    remove();
+    fs::write(&dir.join(CLEANER_OFFSET_CHECKPOINT), b"0\n1\nt 0 2\n").expect("written");
+    let dirs = node.start();
+    assert_eq!(dirs.log(&tp(0)).expect("loaded").log_end_offset(), 3);
+    drop(dirs);
+    // Elsewhere a segment is missing, and what follows it was not flushed.
+    fs::remove_file(&dir.join(CLEANER_OFFSET_CHECKPOINT)).expect("removed");
+    let dirs = node.start();
+    assert_eq!(dirs.log(&tp(0)).expect("loaded").log_end_offset(), 1);
+}
+
+#[test]
 fn many_logs_are_closed_with_one_sync() {
     let node = Node::new(1);
     let dirs = node.start();
