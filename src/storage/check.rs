@@ -78,8 +78,22 @@ pub struct CheckedLog {
     pub end_offset: i64,
     /// How many findings recovery would put right.
     pub repairable: usize,
+    /// The first place where offsets are missing, and how many such places there are.
+    pub gap: Option<(Gap, u64)>,
+    /// Compaction was here, so that offsets may be missing.
+    pub was_compacted: bool,
     /// The file of leader epochs has to be written anew.
     bad_epochs: bool,
+}
+
+/// Offsets that no batch has, though there are batches before and behind.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    pub path: PathBuf,
+    /// Of the batch behind it.
+    pub position: u64,
+    pub first_offset: i64,
+    pub last_offset: i64,
 }
 
 /// Goes through log directories; findings are handed out as they come.
@@ -91,6 +105,8 @@ pub struct Checker<'a> {
     /// Those of the log that is being looked through.
     repairable: usize,
     pub logs: Vec<CheckedLog>,
+    /// Checkpoints and the partitions in them that have no directory: of a topic that was deleted this is nothing.
+    pub without_log: Vec<(PathBuf, TopicPartition)>,
     topic_ids: BTreeMap<String, (Uuid, PathBuf)>,
 }
 
@@ -107,6 +123,8 @@ struct Walk {
     open: HashMap<i64, i64>,
     /// Compaction was here: batches lack records, and markers may be gone.
     is_compacted: bool,
+    gap: Option<Gap>,
+    gaps: u64,
     /// It holds what this build cannot read: nothing may be concluded from it, and nothing repaired.
     is_foreign: bool,
 }
@@ -131,7 +149,8 @@ struct AbortMarker {
 
 impl<'a> Checker<'a> {
     pub fn new(report: &'a mut dyn FnMut(Finding), progress: &'a dyn Fn(u64)) -> Checker<'a> {
-        Checker { report, progress, counts: Counts::default(), repairable: 0, logs: Vec::new(), topic_ids: BTreeMap::new() }
+        let counts = Counts::default();
+        Checker { report, progress, counts, repairable: 0, logs: Vec::new(), without_log: Vec::new(), topic_ids: BTreeMap::new() }
     }
 
     fn found(&mut self, path: &Path, position: impl Into<Option<u64>>, problem: impl Into<String>, repair: Repair) {
@@ -150,19 +169,31 @@ impl<'a> Checker<'a> {
         let starts = self.offsets(dir, checkpoint::LOG_START_OFFSET_CHECKPOINT);
         let recovery_points = self.offsets(dir, checkpoint::RECOVERY_POINT_CHECKPOINT);
         let high_watermarks = self.offsets(dir, checkpoint::HIGH_WATERMARK_CHECKPOINT);
-        self.offsets(dir, checkpoint::CLEANER_OFFSET_CHECKPOINT);
+        let cleaned_to = self.offsets(dir, checkpoint::CLEANER_OFFSET_CHECKPOINT);
         let before = self.logs.len();
         for path in paths.iter().filter(|path| fs::is_dir(path)) {
             let Some(topic_partition) = parse_topic_partition_name(path) else { continue };
             let start = starts.get(&topic_partition).copied().unwrap_or(0);
-            self.check_log(path, topic_partition, start)?;
+            let mut attempts = 0;
+            // Beside a running broker files go while they are read: then the log is looked through anew, if it is still there.
+            while let Err(error) = self.check_log(path, topic_partition.clone(), start) {
+                attempts += 1;
+                match error.reason.kind() {
+                    std::io::ErrorKind::NotFound if attempts < 10 && fs::is_dir(path) => {}
+                    std::io::ErrorKind::NotFound if !fs::is_dir(path) => break,
+                    _ => return Err(error),
+                }
+            }
         }
+        for log in &mut self.logs[before..] {
+            log.was_compacted |= cleaned_to.contains_key(&log.topic_partition);
+        }
+        self.check_duplicates(before);
         let checked: Vec<CheckedLog> = self.logs[before..].to_vec();
         let is_unknown =
             |tp: &&TopicPartition| !checked.iter().any(|log| log.topic_partition == **tp) && !fs::is_dir(&dir.join(tp.to_string()));
         for topic_partition in starts.keys().filter(is_unknown) {
-            let path = dir.join(checkpoint::LOG_START_OFFSET_CHECKPOINT);
-            self.found(&path, None, format!("{topic_partition} has no directory"), Repair::None);
+            self.without_log.push((dir.join(checkpoint::LOG_START_OFFSET_CHECKPOINT), topic_partition.clone()));
         }
         let committed = [
             (checkpoint::RECOVERY_POINT_CHECKPOINT, &recovery_points, "flushed"),
@@ -180,11 +211,22 @@ impl<'a> Checker<'a> {
                     }
                     Some(_) => {}
                     None if fs::is_dir(&dir.join(topic_partition.to_string())) => {}
-                    None => self.found(&dir.join(name), None, format!("{topic_partition} has no directory"), Repair::None),
+                    None => self.without_log.push((dir.join(name), topic_partition.clone())),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Holds the logs from `from` on against those of the directories before.
+    fn check_duplicates(&mut self, from: usize) {
+        for n in from..self.logs.len() {
+            let (log, others) = (self.logs[n].clone(), &self.logs[..from]);
+            if let Some(other) = others.iter().find(|other| other.topic_partition == log.topic_partition).map(|other| other.dir.clone()) {
+                let problem = format!("the partition is in {} too: Apache Kafka does not start with both", other.display());
+                self.found(&log.dir, None, problem, Repair::None);
+            }
+        }
     }
 
     fn offsets(&mut self, dir: &Path, name: &str) -> BTreeMap<TopicPartition, i64> {
@@ -257,8 +299,17 @@ impl<'a> Checker<'a> {
                 self.found(&path, None, problem, Repair::Lossless("it is removed"));
             }
         }
-        let (dir, end_offset, repairable) = (dir.to_owned(), walk.next_offset, self.repairable);
-        self.logs.push(CheckedLog { dir, topic_partition, log_start_offset: start, end_offset, repairable, bad_epochs });
+        let (end_offset, repairable) = (walk.next_offset, self.repairable);
+        self.logs.push(CheckedLog {
+            dir: dir.to_owned(),
+            topic_partition,
+            log_start_offset: start,
+            end_offset,
+            repairable,
+            gap: walk.gap.map(|gap| (gap, walk.gaps)),
+            was_compacted: walk.is_compacted,
+            bad_epochs,
+        });
         Ok(())
     }
 
@@ -286,11 +337,15 @@ impl<'a> Checker<'a> {
     /// Reads a segment; false when recovery would cut the log in it.
     fn check_segment(&mut self, dir: &Path, base: i64, later: &[i64], walk: &mut Walk) -> Result<bool, StorageError> {
         let path = segment_path(dir, base, LOG_SUFFIX, "");
-        if base < walk.next_offset {
-            let problem = format!("the segment before it ends at offset {}", walk.next_offset);
-            self.found(&path, None, problem, Repair::None);
-        }
         let log = LogFile::open(&path)?;
+        if base < walk.next_offset {
+            let problem = format!("it begins at offset {base}, but the segment before it ends at {}", walk.next_offset);
+            let last_offset = last_readable(dir, &mut log.batches(0, u64::MAX), later)?;
+            let bytes = log.size_bytes() + self.size_of_segments(dir, later)?;
+            self.found(&path, 0, problem, Repair::Cut { first_offset: walk.next_offset, last_offset, bytes });
+            return Ok(false);
+        }
+        walk.gap_before(base, &path, 0);
         let mut batches = log.batches(0, u64::MAX);
         let mut offset_index = IndexWalk::open(dir, base);
         let mut time_index = TimeIndexWalk::open(dir, base);
@@ -321,7 +376,9 @@ impl<'a> Checker<'a> {
                 break Some((position, problem));
             }
             let header = batch.header;
+            walk.gap_before(header.base_offset, &path, position);
             segment_next = header.next_offset();
+            walk.next_offset = segment_next;
             offset_index.pass(&batch)?;
             time_index.pass(&batch)?;
             if let Some(problem) = walk.epoch_seen(&header) {
@@ -339,7 +396,6 @@ impl<'a> Checker<'a> {
                 walk.transaction_seen(&view, &mut markers);
             }
         };
-        walk.next_offset = walk.next_offset.max(segment_next);
         if let Some((position, problem)) = wrong {
             let last_offset = last_readable(dir, &mut batches, later)?;
             let bytes = log.size_bytes() - position + self.size_of_segments(dir, later)?;
@@ -415,6 +471,16 @@ impl<'a> Checker<'a> {
 }
 
 impl Walk {
+    /// What comes next begins at `offset`.
+    fn gap_before(&mut self, offset: i64, path: &Path, position: u64) {
+        if offset > self.next_offset {
+            let (first_offset, last_offset) = (self.next_offset, offset - 1);
+            self.gap.get_or_insert_with(|| Gap { path: path.to_owned(), position, first_offset, last_offset });
+            self.gaps += 1;
+            self.next_offset = offset;
+        }
+    }
+
     /// What is wrong between this batch and the one before.
     fn epoch_seen(&mut self, header: &BatchHeader) -> Option<String> {
         let (epoch, last_offset) = (header.partition_leader_epoch, header.last_offset());
@@ -687,6 +753,8 @@ pub fn repair(log: &CheckedLog) -> Result<(), StorageError> {
     }
     let options = LogOptions {
         log_start_offset: log.log_start_offset,
+        // Whether it was or not: what is behind a gap can be read, and stays.
+        was_compacted: true,
         ..LogOptions::new(&log.dir, log.topic_partition.clone(), Arc::new(LogConfig::default()), Arc::new(SystemClock::new()))
     };
     let log = Log::open(options)?;

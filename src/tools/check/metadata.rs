@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::metadata::image::{MetadataImage, Provenance};
+use crate::common::topic_partition::TopicPartition;
+use crate::metadata::image::{ConfigResource, MetadataImage, Provenance};
 use crate::metadata::loader::{CommittedBatch, Loader};
 use crate::metadata::record::MetadataRecord;
 use crate::protocol::batch::BatchView;
@@ -18,8 +19,18 @@ use crate::storage::inspect::LogFile;
 use crate::storage::log_dirs::CLUSTER_METADATA_DIR;
 use crate::storage::partition_metadata;
 
-/// Looks through the directory of the metadata log, and holds `logs` against what it says.
-pub(super) fn check(dir: &Path, logs: &[CheckedLog], findings: &mut Vec<Finding>) -> Result<(), StorageError> {
+/// A checkpoint has a partition that has no directory.
+pub(super) fn without_log(checkpoint: &Path, partition: &TopicPartition) -> Finding {
+    Finding { path: checkpoint.to_owned(), position: None, problem: format!("{partition} has no directory"), repair: Repair::None }
+}
+
+/// Looks through the directory of the metadata log, and holds `logs`, and partitions of which there is none, against what it says.
+pub(super) fn check(
+    dir: &Path,
+    logs: &[CheckedLog],
+    missing: &[(PathBuf, TopicPartition)],
+    findings: &mut Vec<Finding>,
+) -> Result<(), StorageError> {
     let mut metadata = Metadata { findings, loader: Loader::new(Arc::default()), is_whole: true, loaded_to: 0 };
     let paths = fs::list(dir)?;
     metadata.read_snapshots(&paths)?;
@@ -37,8 +48,23 @@ pub(super) fn check(dir: &Path, logs: &[CheckedLog], findings: &mut Vec<Finding>
     if metadata.is_whole && metadata.loader.next().features.metadata_version.is_some() {
         let image = metadata.loader.next().clone();
         logs.iter().filter(|log| !log.dir.ends_with(CLUSTER_METADATA_DIR)).for_each(|log| metadata.check_log(&image, log));
+        let exists = |partition: &TopicPartition| image.topics.partition(&partition.topic, partition.partition).is_some();
+        let missing = missing.iter().filter(|(_, partition)| exists(partition));
+        metadata.findings.extend(missing.map(|(checkpoint, partition)| without_log(checkpoint, partition)));
+        logs.iter().filter(|log| !may_lack_offsets(&image, log)).for_each(|log| metadata.gap_found(log));
     }
     Ok(())
+}
+
+/// Is the log compacted, or may it have been once?
+fn may_lack_offsets(image: &MetadataImage, log: &CheckedLog) -> bool {
+    let compacts = |resource, name| image.configs.value(&resource, name).is_some_and(|value| value.contains("compact"));
+    let topic = &log.topic_partition.topic;
+    let is_known = log.dir.ends_with(CLUSTER_METADATA_DIR) || image.topics.topic(topic).is_some();
+    log.was_compacted
+        || !is_known
+        || compacts(ConfigResource::topic(topic.clone()), "cleanup.policy")
+        || compacts(ConfigResource::broker_default(), "log.cleanup.policy")
 }
 
 struct Metadata<'a> {
@@ -117,6 +143,15 @@ impl Metadata<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of a log whose offsets are to be dense.
+    fn gap_found(&mut self, log: &CheckedLog) {
+        let Some((gap, count)) = &log.gap else { return };
+        let more = if *count > 1 { format!(" (and {} more such places)", count - 1) } else { String::new() };
+        let problem =
+            format!("offsets {} to {} are missing before it{more}, in a log that is not compacted", gap.first_offset, gap.last_offset);
+        self.findings.push(Finding { path: gap.path.clone(), position: Some(gap.position), problem, repair: Repair::None });
     }
 
     /// Is the log of a partition that there is?

@@ -5,13 +5,15 @@
 //! line a finding: the file, the byte, what is wrong, what recovery would do and what that would lose. The exit code is 1 when something
 //! is wrong. `--repair` does what recovery would, where it would do something, and then looks again.
 //!
+//! A directory may be in use: what is found is looked for again then, and told only if it is found both times.
+//!
 //! Invariant: without `--repair` nothing is changed, no file is created and no lock is kept.
 
 mod metadata;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,22 +52,35 @@ pub(super) fn run(session: &mut Session, words: &[OsString]) -> anyhow::Result<E
     if let Some(missing) = directories.iter().find(|directory| !fs::is_dir(directory)) {
         return Err(Failure::new(format!("{} is no directory", missing.display())).into());
     }
-    let mut locks = Vec::new();
+    let (mut locks, mut is_in_use) = (Vec::new(), false);
     for directory in &directories {
         match lock(directory)? {
             Lock::Taken if options.has("repair") => {
                 let failure = Failure::new(format!("{} is in use", directory.display()));
                 return Err(failure.advise("stop the broker first").into());
             }
-            Lock::Taken => session.warn(format_args!(
-                "{} is in use: what is being written just now may look torn, and checkpoints may lag",
-                directory.display()
-            )),
+            Lock::Taken => {
+                is_in_use = true;
+                session.warn(format_args!(
+                    "{} is in use: what is being written just now may look torn, and checkpoints may lag",
+                    directory.display()
+                ));
+            }
             Lock::Held { _file: file } if options.has("repair") => locks.push(file),
             Lock::Held { .. } | Lock::None => {}
         }
     }
     let mut report = look(session, &directories)?;
+    if is_in_use && !report.findings.is_empty() {
+        // What was being written then is whole by now; what is wrong is still wrong.
+        let (again, mut twice) = (look(session, &directories)?.findings, Vec::new());
+        for finding in report.findings {
+            if again.contains(&finding) && !twice.contains(&finding) {
+                twice.push(finding);
+            }
+        }
+        report.findings = twice;
+    }
     if options.has("repair") && !report.findings.is_empty() {
         let first = report.findings.clone();
         for directory in &directories {
@@ -119,10 +134,21 @@ fn look(session: &Session, directories: &[PathBuf]) -> anyhow::Result<Report> {
     for directory in directories {
         checker.check_dir(directory)?;
     }
-    let (counts, logs) = (checker.counts, checker.logs);
+    let (counts, logs, without_log) = (checker.counts, checker.logs, checker.without_log);
     let metadata = directories.iter().map(|directory| directory.join(CLUSTER_METADATA_DIR)).find(|directory| fs::is_dir(directory));
     if let Some(metadata) = metadata {
-        metadata::check(&metadata, &logs, &mut findings)?;
+        let of_logs = findings.len();
+        let mut attempts = 0;
+        while let Err(error) = metadata::check(&metadata, &logs, &without_log, &mut findings) {
+            attempts += 1;
+            // A running broker has removed a file just now.
+            if error.reason.kind() != ErrorKind::NotFound || attempts > 10 {
+                return Err(error.into());
+            }
+            findings.truncate(of_logs);
+        }
+    } else {
+        findings.extend(without_log.iter().map(|(checkpoint, partition)| metadata::without_log(checkpoint, partition)));
     }
     bar.finish_and_clear();
     Ok(Report { findings, counts, logs })

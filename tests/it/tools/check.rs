@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::call;
 use crate::broker::{Broker, batch, data_dir};
+use ottla::protocol::batch::BatchBuilder;
+use ottla::protocol::compression::Compression;
 use ottla::protocol::messages::DeleteRecordsRequest;
 use ottla::protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 
@@ -152,6 +154,79 @@ async fn a_torn_tail_and_a_missing_committed_record_are_told_apart() {
         format!("DIR/t-0/00000000000000000000.log:{}: 20 bytes at the end are no whole batch; recovery: the log is cut here", positions[9]);
     assert!(!is_well && said.contains(&torn), "{said}");
     assert!(said.contains("records of t-0 up to offset 20 were committed, but the log ends at 18; recovery leaves it as it is"), "{said}");
+}
+
+/// A batch of one record with a value that fills half a segment, and a small one; each with a key.
+fn large_batch(number: usize) -> bytes::Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for (key, value) in [("a", format!("{number}{}", "x".repeat(600_000))), ("b", "b".to_owned())] {
+        builder.append(1_700_000_000_000, Some(key.as_bytes()), Some(value.as_bytes()), &[]).expect("appended");
+    }
+    builder.finish().expect("a batch")
+}
+
+/// A stopped broker's directory: topic `t` with a segment for each of eight batches of two records.
+fn many_segments(configs: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let (dir, data) = data_dir();
+    let broker = Broker::start_in(&data);
+    let mut connection = broker.connect();
+    connection.create_topic_with("t", 1, &[&[("segment.bytes", "1048576")], configs].concat());
+    for n in 0..8 {
+        assert_eq!(connection.produce("t", 0, large_batch(n), -1).error_code, 0);
+    }
+    broker.terminate();
+    (dir, data)
+}
+
+fn remove_segment(data: &Path, offset: i64) {
+    for suffix in ["log", "index", "timeindex"] {
+        fs::remove_file(data.join(format!("t-0/{offset:020}.{suffix}"))).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_found_and_what_is_behind_it_stays() {
+    let (_dir, data) = many_segments(&[]);
+    remove_segment(&data, 6);
+    let (said, is_well) = check(&data, "").await;
+    let finding = "DIR/t-0/00000000000000000008.log:0: offsets 6 to 7 are missing before it, in a log that is not compacted; recovery leaves it as it is\n";
+    assert!(!is_well && said.contains(finding), "{said}");
+    fs::remove_file(data.join("t-0/00000000000000000010.index")).expect("removed");
+    check(&data, " --repair").await;
+    assert!(data.join("t-0/00000000000000000014.log").exists() && data.join("t-0/00000000000000000010.index").exists());
+    let broker = Broker::start_in(&data);
+    assert_eq!(crate::broker::values(&broker.connect().fetch("t", 0, 13))[0].0, 12);
+}
+
+#[tokio::test]
+async fn a_compacted_log_is_repaired_without_losing_what_is_behind_the_gaps_of_compaction() {
+    let (_dir, data) = many_segments(&[("cleanup.policy", "compact")]);
+    remove_segment(&data, 6);
+    let (said, is_well) = check(&data, "").await;
+    assert!(is_well, "{said}");
+    let last = data.join("t-0/00000000000000000014.log");
+    damage(&last, |content| content.extend_from_slice(&[0; 100]));
+    let (said, _) = check(&data, " --repair").await;
+    assert!(said.contains("; recovery: the log is cut here, what follows offset 15 (100 bytes) would be lost\n"), "{said}");
+    assert!(said.ends_with(": nothing is wrong after the repair\n") && last.exists(), "{said}");
+}
+
+#[tokio::test]
+async fn a_partition_in_two_directories_is_found() {
+    let (_dir, data) = stopped();
+    let (_other_dir, other) = data_dir();
+    fs::create_dir_all(other.join("t-0")).expect("created");
+    for name in ["meta.properties", "t-0/00000000000000000000.log", "t-0/partition.metadata"] {
+        fs::copy(data.join(name), other.join(name)).expect("copied");
+    }
+    let output = call("ottla check").argument(&data.display().to_string()).argument(&other.display().to_string()).output().await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let finding = format!(
+        "{}: the partition is in {} too: Apache Kafka does not start with both",
+        other.join("t-0").display(),
+        data.join("t-0").display()
+    );
+    assert!(said.contains(&finding), "{said}");
 }
 
 #[tokio::test]
