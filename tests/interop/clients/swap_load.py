@@ -1,7 +1,7 @@
 """What runs on a broker while it is swapped for another: `swap_load.py BOOTSTRAP`. It reads words from standard input and answers each with a line:
 `go` goes on (`going`), `pause` stops when everything is acknowledged (`paused N`, N counts the rounds made), `end` ends (`ended`). The same clients run
 from the beginning to the end, whatever brokers come and go: an idempotent producer, two transactional ones, one of which leaves its transaction open,
-members of classic groups (one of them static), of a group in the consumer protocol and of a share group, and an administrator. `dangle` begins a
+members of classic groups (one of them static), of a group in the consumer protocol, of a share group and of a streams group, and an administrator. `dangle` begins a
 transaction with a short timeout that nobody will ever end."""
 import faulthandler, sys, threading, time
 
@@ -9,7 +9,7 @@ from confluent_kafka import AcknowledgeType, Consumer, KafkaError, KafkaExceptio
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from kafka.errors import KafkaError as KafkaPythonError
 
-from swap_state import Cluster
+from swap_state import Cluster, StreamsMember
 
 bootstrap = sys.argv[1]
 faulthandler.enable()  # SIGABRT says where it hangs
@@ -57,7 +57,8 @@ def transact(producer, topic, first, abort):
             producer.begin_transaction()
             for number in range(first, first + 3):
                 producer.produce(topic, b"%d" % number, b"aborted" if abort else b"committed", partition=number % 2)
-            producer.send_offsets_to_transaction([TopicPartition("plain", 0, first)], consumer_metadata) if not abort else None
+            # What waits when a transaction is aborted would never be written.
+            producer.flush(60) if abort else producer.send_offsets_to_transaction([TopicPartition("plain", 0, first)], consumer_metadata)
             insist(producer.abort_transaction if abort else producer.commit_transaction)
             return
         except KafkaException as error:
@@ -85,7 +86,7 @@ for producer in (transactional, left_open):
 members = [Consumer({**common, "group.id": f"group-{protocol}", "auto.offset.reset": "earliest", "enable.auto.commit": False, "group.protocol": protocol})
            for protocol in ("classic", "consumer")]
 members.append(Consumer({**common, "group.id": "group-static", "group.instance.id": "one", "auto.offset.reset": "earliest", "enable.auto.commit": False}))
-sharer, dangling = None, []
+sharer, streams, dangling = None, None, []
 copier = Consumer({**common, "group.id": "copier"})
 consumer_metadata = copier.consumer_group_metadata()
 for member in members:
@@ -106,6 +107,14 @@ def share():
             n = int(message.value())
             sharer.acknowledge(message, AcknowledgeType.REJECT if n % 7 == 6 else AcknowledgeType.RELEASE if n % 3 == 1 else AcknowledgeType.ACCEPT)
     sharer.commit_sync(10)
+
+
+def stream(number):
+    global streams
+    if streams is None and number % 4 == 0 and cluster.features().get("streams.version", 0):
+        streams = StreamsMember(bootstrap)
+    if streams is not None:
+        streams.beat(number)
 
 
 def rest():
@@ -155,6 +164,7 @@ def one_round(number):
         share()
     except (KafkaException, KafkaPythonError):
         pass  # What was not acknowledged comes again.
+    stream(number)
     for member in members:
         if member.consume(100, 0.02) and member.assignment():
             try:

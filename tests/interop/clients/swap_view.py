@@ -8,7 +8,7 @@ from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, OffsetSpec, ResourceType
 from kafka import TopicPartition as Place
 
-from swap_state import Cluster, share_group_state
+from swap_state import Cluster, group_description, share_group_state
 
 bootstrap, path = sys.argv[1:]
 common = {"bootstrap.servers": bootstrap, "log_level": 0}
@@ -103,9 +103,17 @@ places = [Place(topic, partition) for topic, partition in sorted(low) if topic i
 for place, state in sorted(cluster.admin.describe_producers(places).items()):
     for it in sorted(state.active_producers):
         say("producer", place, it.producer_id, it.producer_epoch, it.last_sequence, it.last_timestamp, it.current_transaction_start_offset)
-for member in cluster.admin.describe_groups(["group-static"])["group-static"]["members"]:
-    say("static member", member["group_instance_id"], member["member_id"], member["client_id"])
-if cluster.features().get("share.version"):
+for group, it in sorted(cluster.admin.describe_groups(["group-classic", "group-static"]).items()):
+    for member in it["members"]:
+        say("member", group, member["group_instance_id"], member["member_id"], member["client_id"], member["member_assignment"])
+features = cluster.features()
+for kind in ("consumer", "share", "streams"):
+    if features.get({"consumer": "group"}.get(kind, kind) + ".version"):
+        say("group", kind, group_description(bootstrap, kind))
+if features.get("streams.version"):
+    committed = cluster.admin.list_group_offsets("group-streams")["group-streams"]
+    say("group", "group-streams", sorted((place.topic, place.partition, it.offset, it.metadata) for place, it in committed.items()))
+if features.get("share.version"):
     for partition in cluster.admin.describe_topics(["shared"])[0]["partitions"]:
         index, leader_epoch = partition["partition_index"], partition["leader_epoch"]
         say("share group", index, share_group_state(bootstrap, "group-share", topic_ids["shared"], index, leader_epoch))
