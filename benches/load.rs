@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `produce` | sends the same batches again and again, acks=all | `gigabytes record_bytes batch_bytes codec depth topic partitions` |
 //! | `fetch` | reads a topic from its beginning, by so many consumers after each other's example | `consumers topic partitions` |
-//! | `small` | one record a request, many connections, each waiting for its answer | `connections seconds topic partitions` |
+//! | `small` | one record a request, many connections, each waiting for its answer | `connections seconds requests topic partitions` |
 //! | `latency` | records at a fixed rate, each timed from when it was due until a consumer has it | `rate seconds record_bytes topic partitions` |
 //! | `idle` | consumers that long-poll an empty topic | `consumers seconds topic partitions` |
 //! | `connections` | connections that have said who they are, and no more | `connections seconds` |
@@ -307,27 +307,34 @@ impl Load<'_> {
         let consumers: usize = self.setting("consumers", 1)?;
         let partitions = usize::try_from(self.partitions()?)?;
         let start = Instant::now();
-        let read = |_| -> anyhow::Result<u64> {
+        let read = || -> anyhow::Result<(u64, u64)> {
             let mut connection = self.connect()?;
-            let (mut offsets, mut bytes) = (vec![0; partitions], 0);
+            let (mut offsets, mut bytes, mut requests) = (vec![0; partitions], 0, 0);
             loop {
                 connection.send(&fetch_request(&self.topic(), &offsets, 0))?;
+                requests += 1;
                 match fetched(&mut connection, &mut offsets, |_, _| {})? {
-                    0 => return Ok(bytes),
+                    0 => return Ok((bytes, requests)),
                     more => bytes += more as u64,
                 }
             }
         };
-        let bytes: u64 = thread::scope(|scope| {
-            let readers: Vec<_> = (0..consumers).map(|n| scope.spawn(move || read(n))).collect();
-            readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| bail!("a consumer panicked"))).sum::<anyhow::Result<u64>>()
+        let (mut bytes, mut requests) = (0, 0);
+        thread::scope(|scope| -> anyhow::Result<()> {
+            let readers: Vec<_> = (0..consumers).map(|_| scope.spawn(read)).collect();
+            for reader in readers {
+                let read = reader.join().unwrap_or_else(|_| bail!("a consumer panicked"))?;
+                (bytes, requests) = (bytes + read.0, requests + read.1);
+            }
+            Ok(())
         })?;
-        Ok(json!({"bytes": bytes, "seconds": start.elapsed().as_secs_f64()}))
+        Ok(json!({"bytes": bytes, "requests": requests, "seconds": start.elapsed().as_secs_f64()}))
     }
 
     fn small(&self) -> anyhow::Result<Value> {
         let connections: usize = self.setting("connections", 100)?;
         let length = Duration::from_secs_f64(self.setting("seconds", 5.0)?);
+        let at_most: u64 = self.setting("requests", u64::MAX)?;
         let partitions = self.partitions()?;
         let (batch, _) = batch("none", self.setting("record_bytes", 100)?, 0)?;
         let mut open = Vec::new();
@@ -346,7 +353,7 @@ impl Load<'_> {
         for (connection, frame) in &mut open {
             connection.stream.write_all(frame)?;
         }
-        while start.elapsed() < length {
+        while start.elapsed() < length && requests < at_most {
             for (connection, frame) in &mut open {
                 for partition in connection.receive_as::<ProduceRequest>()?.responses.iter().flat_map(|topic| &topic.partition_responses) {
                     refused(partition.error_code)?;
