@@ -42,7 +42,7 @@ mod tests {
         print(&mut out, metrics).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "\nMetric Name                                    Value\n\
+            "\nMetric Name                                       Value\n\
              producer-metrics:x:{client-id=c}                : 0.500\n\
              producer-topic-metrics:x:{client-id=c, topic=t} : 10.000\n"
         );

@@ -23,7 +23,7 @@ use super::{HISTORIES, Model, assert_injected};
 use crate::common::histories;
 use crate::common::topic_partition::TopicPartition;
 use crate::protocol::batch::{BatchHeader, BatchView, Batches};
-use crate::storage::check::{Checker, Finding};
+use crate::storage::check::{Checker, Finding, Repair};
 use crate::storage::checkpoint;
 use crate::storage::fs::faults::Fault;
 use crate::storage::fs::{self, faults};
@@ -298,6 +298,16 @@ fn histories_of_a_flipped_checkpoint() {
 fn check_dir(dir: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut report = |finding: Finding| found.push(finding);
-    Checker::new(&mut report, &|_| {}).check_dir(dir).expect("read");
+    let mut checker = Checker::new(&mut report, &|_| {});
+    checker.check_dir(dir).expect("read");
+    // Whether such a topic was ever there the metadata know, which this directory lacks.
+    let without_log = std::mem::take(&mut checker.without_log);
+    let unknown = without_log.into_iter().map(|(path, tp)| Finding {
+        path,
+        position: None,
+        problem: format!("{tp} has no directory"),
+        repair: Repair::None,
+    });
+    found.extend(unknown);
     found
 }
